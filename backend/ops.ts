@@ -1,0 +1,37 @@
+/**
+ * The Backend seam: where plugins, kube-proxy and the node agents send their operations and read state back.
+ *
+ * Implementations: `emulated.ts` (a host of the emulator, in this process), `socket.ts` (a running emulator over a unix
+ * socket) and, later, `kernel/` (Linux through rtnetlink). `backend.contract.ts` is the suite that each must pass.
+ */
+import type {
+  AddrInfo,
+  FdbInfo,
+  LinkInfo,
+  NeighInfo,
+  NetnsRef,
+  RouteInfo,
+  RtnlOp,
+} from "../dataplane/netns/rtnl-ops.ts";
+
+export interface Backend {
+  /** Applies all operations, in order, or none of them. Throws NetlinkError; nothing is changed then. */
+  apply(ops: readonly RtnlOp[]): Promise<void>;
+  /** Makes an empty namespace (loopback only, down) and returns its path, to be used as CNI_NETNS. */
+  addNetns(name: string): Promise<string>;
+  /** Removes a namespace and all links in it; a missing one is fine. */
+  delNetns(path: string): Promise<void>;
+  /** Whether the path names a namespace now. */
+  hasNetns(path: string): Promise<boolean>;
+  links(netns: NetnsRef): Promise<readonly LinkInfo[]>;
+  addrs(netns: NetnsRef): Promise<readonly AddrInfo[]>;
+  /** Routes of the main table and of others, without the local table. */
+  routes(netns: NetnsRef): Promise<readonly RouteInfo[]>;
+  neighs(netns: NetnsRef): Promise<readonly NeighInfo[]>;
+  fdb(netns: NetnsRef): Promise<readonly FdbInfo[]>;
+  /** Undefined where the key does not exist. */
+  sysctl(netns: NetnsRef, key: string): Promise<string | undefined>;
+  /** The rules as iptables-save(8) prints them. */
+  iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6"): Promise<string>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,172 @@
+/**
+ * Changes to a network namespace as plain data, shaped like rtnetlink (rtnetlink(7), ip-link(8), bridge(8)).
+ *
+ * Addresses, prefixes and MACs are text here ("10.244.1.1/24", "0a:58:0a:f4:01:01"): these values come from
+ * configuration and travel as JSON to a socket backend. They are parsed once, when a change is applied.
+ * A list of operations is applied whole or not at all.
+ */
+
+/** Which namespace an operation changes: the node's own ("host") or a sandbox, named as CNI_NETNS names it. */
+export type NetnsRef = "host" | (string & {});
+
+/** rtnetlink's scopes, as ip-address(8) and ip-route(8) name them. */
+export type RouteScope = "global" | "link" | "host";
+
+/** Attributes of a link that can be given at creation and changed later; an absent one stays as it is. */
+export type LinkAttrs = {
+  readonly mtu?: number;
+  readonly mac?: string;
+  readonly up?: boolean;
+  /** Name of the bridge that the link becomes a port of; null releases it. */
+  readonly master?: string | null;
+  readonly promisc?: boolean;
+  /** Bridge port flags (IFLA_BRPORT_*); the link must have a master. */
+  readonly hairpin?: boolean;
+  readonly isolated?: boolean;
+  readonly learning?: boolean;
+  readonly alias?: string;
+};
+
+export type LinkKind =
+  | { readonly kind: "bridge"; readonly ageingTime?: number }
+  | { readonly kind: "dummy" }
+  | { readonly kind: "veth"; readonly peer: { readonly name: string; readonly netns?: NetnsRef } & LinkAttrs }
+  | {
+      readonly kind: "vxlan";
+      readonly vni: number;
+      /** Address of the underlay to send from. */
+      readonly local: string;
+      /** Name of the underlay device, for its MTU and for unresolved peers. */
+      readonly dev?: string;
+      /** UDP destination port, 8472 unless given, as in the kernel. */
+      readonly port?: number;
+      readonly learning?: boolean;
+      readonly ttl?: number;
+    }
+  | { readonly kind: "ipip"; readonly local: string; readonly remote?: string; readonly ttl?: number };
+
+export type LinkAdd = { readonly op: "link.add"; readonly netns: NetnsRef; readonly name: string } & LinkKind & LinkAttrs;
+
+/** Changes a link; `rename` and `toNetns` apply after the attributes. Moving a link takes it down, as Linux does. */
+export type LinkSet = {
+  readonly op: "link.set";
+  readonly netns: NetnsRef;
+  readonly name: string;
+  readonly rename?: string;
+  readonly toNetns?: NetnsRef;
+} & LinkAttrs;
+
+export type LinkDel = { readonly op: "link.del"; readonly netns: NetnsRef; readonly name: string };
+
+export type AddrOp = {
+  readonly op: "addr.add" | "addr.del";
+  readonly netns: NetnsRef;
+  readonly dev: string;
+  /** "10.244.1.1/24": the prefix route is added with it, as the kernel does. */
+  readonly address: string;
+  readonly scope?: RouteScope;
+};
+
+export type RouteSpec = {
+  /** "10.244.2.0/24" or "default" (0.0.0.0/0) or "::/0". */
+  readonly dst: string;
+  readonly via?: string;
+  readonly dev?: string;
+  readonly src?: string;
+  readonly metric?: number;
+  readonly scope?: RouteScope;
+  /** The gateway is on the link even if no route covers it (RTNH_F_ONLINK). */
+  readonly onlink?: boolean;
+  readonly mtu?: number;
+  readonly type?: "unicast" | "blackhole" | "unreachable" | "prohibit";
+  /** Routing table; 254 (main) unless given. */
+  readonly table?: number;
+  /** rtm_protocol, as ip-route(8) numbers or names it: who installed the route. */
+  readonly proto?: string;
+};
+export type RouteOp = { readonly op: "route.add" | "route.replace" | "route.del"; readonly netns: NetnsRef } & RouteSpec;
+
+export type NeighOp = {
+  readonly op: "neigh.replace" | "neigh.del";
+  readonly netns: NetnsRef;
+  readonly dev: string;
+  readonly address: string;
+  /** Needed by replace. */
+  readonly mac?: string;
+  readonly state?: "permanent" | "reachable" | "stale";
+};
+
+export type FdbOp = {
+  readonly op: "fdb.replace" | "fdb.del";
+  readonly netns: NetnsRef;
+  readonly dev: string;
+  readonly mac: string;
+  /** vxlan: the remote VTEP's underlay address. */
+  readonly dst?: string;
+};
+
+export type SysctlSet = {
+  readonly op: "sysctl.set";
+  readonly netns: NetnsRef;
+  /** Dotted as sysctl(8) prints it, with `/` for dots inside a device name: "net.ipv4.ip_forward". */
+  readonly key: string;
+  readonly value: string;
+};
+
+/** One iptables-restore(8) transaction. Without `noflush` each table that the text names is replaced whole. */
+export type IptablesRestore = {
+  readonly op: "iptables.restore";
+  readonly netns: NetnsRef;
+  readonly family: "ipv4" | "ipv6";
+  readonly text: string;
+  readonly noflush: boolean;
+  /** What to call the text in an error: a file name, or who wrote it. */
+  readonly source?: string;
+};
+
+export type RtnlOp =
+  | LinkAdd
+  | LinkSet
+  | LinkDel
+  | AddrOp
+  | RouteOp
+  | NeighOp
+  | FdbOp
+  | SysctlSet
+  | IptablesRestore;
+
+/** A link as `ip -d -j link` shows it. */
+export type LinkInfo = {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly kind: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  /** LOWER_UP and operstate: a veth whose peer is down has no carrier. */
+  readonly carrier: boolean;
+  readonly promisc: boolean;
+  readonly master: string | null;
+  readonly hairpin: boolean;
+  readonly isolated: boolean;
+  readonly alias: string;
+  /** veth: the peer's ifindex in its own namespace. */
+  readonly peerIfindex: number | null;
+};
+export type AddrInfo = { readonly dev: string; readonly address: string; readonly scope: RouteScope };
+export type RouteInfo = RouteSpec & { readonly dst: string };
+export type NeighInfo = { readonly dev: string; readonly address: string; readonly mac: string | null; readonly state: string };
+export type FdbInfo = { readonly dev: string; readonly mac: string; readonly dst: string | null; readonly state: string };
+
+/** What rtnetlink operations fail with: `code` is an errno name ("EEXIST", "ENODEV", "ENOENT", "EINVAL", "EBUSY"). */
+export class NetlinkError extends Error {
+  override readonly name: string = "NetlinkError";
+  readonly code: string;
+  /** The operation that failed, where one did. */
+  readonly failed: RtnlOp | null;
+  constructor(code: string, message: string, failed: RtnlOp | null = null, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.failed = failed;
+  }
+}

@@ -1,5 +1,5 @@
 /**
- * Big-endian reads and writes in place: the only file that indexes raw bytes.
+ * Reads and writes in place, big-endian unless the name ends in Le: the only file that indexes raw bytes.
  *
  * Nothing here checks bounds. A protocol's `check` runs once, on entry to its layer, and proves that
  * every later read lies inside the packet; a read past the end of the array gives a meaningless number,
@@ -58,6 +58,26 @@ export function setU32(b: Uint8Array, o: number, v: number): void {
 export function setU48(b: Uint8Array, o: number, v: number): void {
   setU16(b, o, Math.floor(v / 0x1_0000_0000));
   setU32(b, o + 2, v >>> 0);
+}
+
+/** Little-endian, for capture files. */
+export function u16Le(b: Uint8Array, o: number): number {
+  return (b[o] as number) | ((b[o + 1] as number) << 8);
+}
+
+/** Little-endian and unsigned, for capture files. */
+export function u32Le(b: Uint8Array, o: number): number {
+  return (u16Le(b, o) | (u16Le(b, o + 2) << 16)) >>> 0;
+}
+
+export function setU16Le(b: Uint8Array, o: number, v: number): void {
+  b[o] = v;
+  b[o + 1] = v >>> 8;
+}
+
+export function setU32Le(b: Uint8Array, o: number, v: number): void {
+  setU16Le(b, o, v);
+  setU16Le(b, o + 2, v >>> 16);
 }
 
 /** Copies `len` octets. Both may be the same array, and the two ranges may then overlap. */

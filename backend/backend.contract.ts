@@ -1,0 +1,230 @@
+/**
+ * What every Backend must do: one suite, run against each implementation by its own test. It looks only through the
+ * interface, so it holds for a fake, the emulator, a socket and a kernel.
+ */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { NetlinkError, type RtnlOp } from "../dataplane/netns/rtnl-ops.ts";
+import type { Backend } from "./ops.ts";
+
+export type BackendUnderTest = { readonly backend: Backend; readonly dispose: () => Promise<void> };
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work;
+    return "no error";
+  } catch (error) {
+    return error instanceof NetlinkError ? error.code : `${(error as Error).name}: ${(error as Error).message}`;
+  }
+}
+
+export function backendContract(name: string, open: () => Promise<BackendUnderTest>): void {
+  describe(`${name} as a Backend`, () => {
+    let subject: BackendUnderTest;
+    let backend: Backend;
+    let pod = "";
+    beforeEach(async () => {
+      subject = await open();
+      backend = subject.backend;
+      pod = await backend.addNetns("contract-pod");
+    });
+    afterEach(async () => {
+      await backend.delNetns(pod);
+      await subject.dispose();
+    });
+
+    const bridge: RtnlOp = {
+      op: "link.add",
+      netns: "host",
+      name: "ctbr0",
+      kind: "bridge",
+      mac: "0a:00:00:00:00:01",
+      up: true,
+    };
+    const veth = (): RtnlOp => ({
+      op: "link.add",
+      netns: pod,
+      name: "eth0",
+      kind: "veth",
+      mac: "0a:00:00:00:00:02",
+      mtu: 1450,
+      peer: {
+        name: "ctveth0",
+        netns: "host",
+        master: "ctbr0",
+        mtu: 1450,
+        mac: "0a:00:00:00:00:03",
+        up: true,
+        hairpin: true,
+        isolated: true,
+      },
+    });
+    const linkOf = async (netns: string, dev: string) => (await backend.links(netns)).find((l) => l.name === dev);
+
+    it("makes namespaces with a loopback that is down", async () => {
+      expect(await backend.hasNetns(pod)).toBe(true);
+      expect((await backend.links(pod)).map(({ name: dev, up }) => ({ dev, up }))).toEqual([{ dev: "lo", up: false }]);
+      expect(await backend.addrs(pod)).toEqual([]);
+    });
+
+    it("gives the loopback its address when it comes up", async () => {
+      await backend.apply([{ op: "link.set", netns: pod, name: "lo", up: true }]);
+      expect((await backend.addrs(pod)).map((a) => a.address)).toContain("127.0.0.1/8");
+    });
+
+    it("removes namespaces, and missing ones without complaint", async () => {
+      await backend.delNetns(pod);
+      await backend.delNetns(pod);
+      expect(await backend.hasNetns(pod)).toBe(false);
+    });
+
+    it("refuses a namespace that does not exist", async () => {
+      expect(await codeOf(backend.links(`${pod}-none`))).toBe("ENOENT");
+      expect(await codeOf(backend.apply([{ op: "link.set", netns: `${pod}-none`, name: "lo", up: true }]))).toBe(
+        "ENOENT",
+      );
+    });
+
+    it("makes a veth across namespaces, one end a port of a bridge", async () => {
+      await backend.apply([bridge, veth()]);
+      const inside = await linkOf(pod, "eth0");
+      const outside = await linkOf("host", "ctveth0");
+      expect(inside).toMatchObject({ kind: "veth", mac: "0a:00:00:00:00:02", mtu: 1450, up: false, master: null });
+      expect(outside).toMatchObject({
+        mac: "0a:00:00:00:00:03",
+        mtu: 1450,
+        up: true,
+        master: "ctbr0",
+        hairpin: true,
+        isolated: true,
+      });
+      expect(inside?.peerIfindex).toBe(outside?.ifindex);
+      expect(outside?.peerIfindex).toBe(inside?.ifindex);
+    });
+
+    it("tells the carrier of a veth from both ends", async () => {
+      await backend.apply([bridge, veth()]);
+      expect((await linkOf("host", "ctveth0"))?.carrier).toBe(false);
+      await backend.apply([{ op: "link.set", netns: pod, name: "eth0", up: true }]);
+      expect((await linkOf("host", "ctveth0"))?.carrier).toBe(true);
+      expect((await linkOf(pod, "eth0"))?.carrier).toBe(true);
+    });
+
+    it("removes both ends of a veth when one goes, also with its namespace", async () => {
+      await backend.apply([bridge, veth()]);
+      await backend.apply([{ op: "link.del", netns: "host", name: "ctveth0" }]);
+      expect(await linkOf(pod, "eth0")).toBeUndefined();
+      await backend.apply([veth()]);
+      await backend.delNetns(pod);
+      expect(await linkOf("host", "ctveth0")).toBeUndefined();
+    });
+
+    it("adds an address with its prefix route, and routes through a gateway on it", async () => {
+      await backend.apply([
+        bridge,
+        veth(),
+        { op: "addr.add", netns: pod, dev: "eth0", address: "10.201.0.5/24" },
+        { op: "link.set", netns: pod, name: "eth0", up: true },
+        { op: "route.add", netns: pod, dst: "0.0.0.0/0", via: "10.201.0.1", dev: "eth0" },
+        { op: "route.add", netns: pod, dst: "10.202.0.0/16", via: "10.201.0.1", metric: 7 },
+      ]);
+      expect(await backend.addrs(pod)).toContainEqual({ dev: "eth0", address: "10.201.0.5/24", scope: "global" });
+      const routes = await backend.routes(pod);
+      expect(routes).toContainEqual(expect.objectContaining({ dst: "10.201.0.0/24", dev: "eth0" }));
+      expect(routes.find((r) => r.dst === "default" || r.dst === "0.0.0.0/0")).toMatchObject({
+        via: "10.201.0.1",
+        dev: "eth0",
+      });
+      expect(routes).toContainEqual(
+        expect.objectContaining({ dst: "10.202.0.0/16", via: "10.201.0.1", dev: "eth0", metric: 7 }),
+      );
+    });
+
+    it("changes all or nothing", async () => {
+      const links = await backend.links("host");
+      const code = await codeOf(
+        backend.apply([bridge, veth(), { op: "addr.add", netns: pod, dev: "eth7", address: "10.201.0.5/24" }]),
+      );
+      expect(code).toBe("ENODEV");
+      expect((await backend.links("host")).map((l) => l.name)).toEqual(links.map((l) => l.name));
+      expect((await backend.links(pod)).map((l) => l.name)).toEqual(["lo"]);
+    });
+
+    it("names what is wrong by errno", async () => {
+      await backend.apply([bridge]);
+      expect(await codeOf(backend.apply([bridge]))).toBe("EEXIST");
+      expect(await codeOf(backend.apply([{ op: "link.del", netns: "host", name: "ctnone" }]))).toBe("ENODEV");
+      const address: RtnlOp = { op: "addr.add", netns: "host", dev: "ctbr0", address: "10.201.0.1/24" };
+      await backend.apply([address]);
+      expect(await codeOf(backend.apply([address]))).toBe("EEXIST");
+      expect(
+        await codeOf(backend.apply([{ op: "route.add", netns: "host", dst: "10.203.0.0/16", via: "10.204.0.1" }])),
+      ).toBe("ENETUNREACH");
+    });
+
+    it("says which operation failed", async () => {
+      const failing: RtnlOp = { op: "link.del", netns: "host", name: "ctnone" };
+      await expect(backend.apply([failing])).rejects.toMatchObject({ name: "NetlinkError", failed: failing });
+    });
+
+    it("sets and reads sysctls, those of a device made in the same call too", async () => {
+      await backend.apply([
+        bridge,
+        veth(),
+        { op: "sysctl.set", netns: "host", key: "net.ipv4.ip_forward", value: "1" },
+        { op: "sysctl.set", netns: pod, key: "net.ipv4.conf.eth0.arp_notify", value: "1" },
+      ]);
+      expect(await backend.sysctl("host", "net.ipv4.ip_forward")).toBe("1");
+      expect(await backend.sysctl(pod, "net.ipv4.conf.eth0.arp_notify")).toBe("1");
+      expect(await backend.sysctl("host", "net.ipv4.no_such_key")).toBeUndefined();
+    });
+
+    it("adds rules beside others and prints them as iptables-save does", async () => {
+      const restore = (text: string): RtnlOp => ({
+        op: "iptables.restore",
+        netns: pod,
+        family: "ipv4",
+        noflush: true,
+        text,
+      });
+      await backend.apply([restore("*nat\n:CNI-a - [0:0]\n-A CNI-a -j ACCEPT\nCOMMIT\n")]);
+      const comment = '-m comment --comment "name: \\"n\\" id: \\"x\\""';
+      await backend.apply([
+        restore(
+          `*nat\n:CNI-b - [0:0]\n-A CNI-b ! -d 224.0.0.0/4 ${comment} -j MASQUERADE\n-A POSTROUTING -s 10.1.0.5/32 -j CNI-b\nCOMMIT\n`,
+        ),
+      ]);
+      const lines = (await backend.iptablesSave(pod, "ipv4")).split("\n");
+      expect(lines).toEqual(
+        expect.arrayContaining([
+          "*nat",
+          ":CNI-a - [0:0]",
+          "-A CNI-a -j ACCEPT",
+          `-A CNI-b ! -d 224.0.0.0/4 ${comment} -j MASQUERADE`,
+          "-A POSTROUTING -s 10.1.0.5/32 -j CNI-b",
+        ]),
+      );
+      await backend.apply([
+        restore("*nat\n:CNI-b - [0:0]\n-D POSTROUTING -s 10.1.0.5/32 -j CNI-b\n-X CNI-b\nCOMMIT\n"),
+      ]);
+      expect(await backend.iptablesSave(pod, "ipv4")).not.toContain("CNI-b");
+      expect(await backend.iptablesSave(pod, "ipv4")).toContain("CNI-a");
+    });
+
+    it("refuses a rules text as a whole", async () => {
+      const code = await codeOf(
+        backend.apply([
+          bridge,
+          {
+            op: "iptables.restore",
+            netns: "host",
+            family: "ipv4",
+            noflush: true,
+            text: "*nat\n-A CNI-none -j ACCEPT\nCOMMIT\n",
+          },
+        ]),
+      );
+      expect(code).not.toBe("no error");
+      expect(await linkOf("host", "ctbr0")).toBeUndefined();
+    });
+  });
+}

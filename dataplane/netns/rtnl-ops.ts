@@ -42,10 +42,13 @@ export type LinkKind =
       readonly port?: number;
       readonly learning?: boolean;
       readonly ttl?: number;
+      /** Whether outer UDP checksums are sent (over IPv4); on unless given, as in the kernel. */
+      readonly udpCsum?: boolean;
     }
   | { readonly kind: "ipip"; readonly local: string; readonly remote?: string; readonly ttl?: number };
 
-export type LinkAdd = { readonly op: "link.add"; readonly netns: NetnsRef; readonly name: string } & LinkKind & LinkAttrs;
+export type LinkAdd = { readonly op: "link.add"; readonly netns: NetnsRef; readonly name: string } & LinkKind &
+  LinkAttrs;
 
 /** Changes a link; `rename` and `toNetns` apply after the attributes. Moving a link takes it down, as Linux does. */
 export type LinkSet = {
@@ -84,7 +87,10 @@ export type RouteSpec = {
   /** rtm_protocol, as ip-route(8) numbers or names it: who installed the route. */
   readonly proto?: string;
 };
-export type RouteOp = { readonly op: "route.add" | "route.replace" | "route.del"; readonly netns: NetnsRef } & RouteSpec;
+export type RouteOp = {
+  readonly op: "route.add" | "route.replace" | "route.del";
+  readonly netns: NetnsRef;
+} & RouteSpec;
 
 export type NeighOp = {
   readonly op: "neigh.replace" | "neigh.del";
@@ -124,16 +130,7 @@ export type IptablesRestore = {
   readonly source?: string;
 };
 
-export type RtnlOp =
-  | LinkAdd
-  | LinkSet
-  | LinkDel
-  | AddrOp
-  | RouteOp
-  | NeighOp
-  | FdbOp
-  | SysctlSet
-  | IptablesRestore;
+export type RtnlOp = LinkAdd | LinkSet | LinkDel | AddrOp | RouteOp | NeighOp | FdbOp | SysctlSet | IptablesRestore;
 
 /** A link as `ip -d -j link` shows it. */
 export type LinkInfo = {
@@ -155,8 +152,18 @@ export type LinkInfo = {
 };
 export type AddrInfo = { readonly dev: string; readonly address: string; readonly scope: RouteScope };
 export type RouteInfo = RouteSpec & { readonly dst: string };
-export type NeighInfo = { readonly dev: string; readonly address: string; readonly mac: string | null; readonly state: string };
-export type FdbInfo = { readonly dev: string; readonly mac: string; readonly dst: string | null; readonly state: string };
+export type NeighInfo = {
+  readonly dev: string;
+  readonly address: string;
+  readonly mac: string | null;
+  readonly state: string;
+};
+export type FdbInfo = {
+  readonly dev: string;
+  readonly mac: string;
+  readonly dst: string | null;
+  readonly state: string;
+};
 
 /** What rtnetlink operations fail with: `code` is an errno name ("EEXIST", "ENODEV", "ENOENT", "EINVAL", "EBUSY"). */
 export class NetlinkError extends Error {

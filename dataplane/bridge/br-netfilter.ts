@@ -1,0 +1,81 @@
+/**
+ * Bridged IPv4 packets through the IP hooks, as net/bridge/br_netfilter_hooks.c does while bridge-nf-call-iptables is 1:
+ * PREROUTING when a frame enters the bridge, FORWARD and POSTROUTING when it is bridged on. A packet that goes up to the
+ * host has had its PREROUTING and does not get it twice.
+ */
+import type { NetDev } from "../dev/netdev.ts";
+import { nfPass } from "../ip/hook.ts";
+import { checkHeader } from "../ip/input.ts";
+import { NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, NUD_STALE } from "../neigh/neigh.ts";
+import { NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
+import { drop } from "../skb/drop.ts";
+import { PACKET_HOST, PACKET_OTHERHOST, type Skb } from "../skb/skb.ts";
+import { DropReason } from "../wire/drop-reason.ts";
+import * as ethernet from "../wire/ethernet.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import type { Bridge, BridgePort } from "./bridge.ts";
+
+const USABLE = NUD_REACHABLE | NUD_STALE | NUD_PERMANENT | NUD_NOARP;
+
+/** Answers false if the packet is gone. `skb.data` is at the Ethernet header before and after. */
+export function bridgePrerouting(bridge: Bridge, port: BridgePort, skb: Skb): boolean {
+  const br = bridge.dev as NetDev;
+  const ns = br.ns;
+  const bad = checkHeader(skb);
+  if (bad !== 0) {
+    drop(ns, skb, bad);
+    return false;
+  }
+  const before = ipv4.dst(skb.buf, skb.network);
+  const pktType = skb.pktType;
+  skb.physIn = port.dev;
+  skb.dev = br;
+  // The IP layer sees a packet for this host, whoever the frame is for; the type is put back after.
+  if (pktType === PACKET_OTHERHOST) skb.pktType = PACKET_HOST;
+  skb.data = skb.network;
+  if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, br, null)) return false;
+  skb.data = skb.mac;
+  skb.pktType = pktType;
+  skb.sabotage = true;
+  if (ipv4.dst(skb.buf, skb.network) !== before) return rewritten(bridge, br, skb);
+  return true;
+}
+
+/** DNAT changed where the packet goes: to a neighbour on this bridge, or up to be routed. */
+function rewritten(_bridge: Bridge, br: NetDev, skb: Skb): boolean {
+  const ns = br.ns;
+  const address = ipv4.dst(skb.buf, skb.network);
+  const dst = ns.fib.dst(address);
+  if (dst.type === "none" || (dst.type === "unicast" && dst.dev !== br && !ns.sysctls.ipForward)) {
+    drop(ns, skb, DropReason.IP_INNOROUTES);
+    return false;
+  }
+  if (dst.type === "unicast" && dst.dev === br) {
+    const neigh = br.neighs.get(dst.nextHop | 0);
+    if (neigh !== undefined && (neigh.state & USABLE) !== 0) {
+      ethernet.setDst(skb.buf, skb.data, neigh.mac);
+      return true;
+    }
+  }
+  ethernet.setDst(skb.buf, skb.data, br.mac);
+  skb.pktType = PACKET_HOST;
+  return true;
+}
+
+/** FORWARD and POSTROUTING of a bridged packet. Answers false if it is gone. */
+export function bridgeForward(bridge: Bridge, target: BridgePort, skb: Skb): boolean {
+  const br = bridge.dev as NetDev;
+  const ns = br.ns;
+  const dev = skb.dev;
+  const pktType = skb.pktType;
+  skb.physOut = target.dev;
+  skb.data = skb.network;
+  skb.pktType = PACKET_HOST;
+  if (!nfPass(ns, NF_INET_FORWARD, skb, br, br)) return false;
+  if (!nfPass(ns, NF_INET_POST_ROUTING, skb, br, br)) return false;
+  skb.data = skb.mac;
+  skb.pktType = pktType;
+  skb.dev = dev;
+  skb.sabotage = false;
+  return true;
+}

@@ -1,0 +1,261 @@
+/**
+ * An Ethernet bridge (net/bridge): ports, a forwarding database that learns, moves and ages, flooding, hairpin, isolation.
+ * The bridge is an interface itself: frames for its own MAC or a port's go up to the host, and the host sends by it.
+ *
+ * Left out: spanning tree, VLAN filtering, multicast snooping (multicast is flooded), MDB.
+ */
+import type { Driver, NetDev, RxHandler } from "../dev/netdev.ts";
+import type { NetNs } from "../netns/netns.ts";
+import { consume, drop } from "../skb/drop.ts";
+import { PACKET_HOST, type Skb } from "../skb/skb.ts";
+import { u8, u16, u32 } from "../wire/bytes.ts";
+import { DropReason } from "../wire/drop-reason.ts";
+import * as ethernet from "../wire/ethernet.ts";
+import type { Mac } from "../wire/mac-addr.ts";
+import { formatMac } from "../wire/mac-addr.ts";
+import { bridgeForward, bridgePrerouting } from "./br-netfilter.ts";
+import { Fdb, FdbEntry } from "./fdb.ts";
+
+/** Milliseconds (BR_DEFAULT_AGEING_TIME). */
+const AGEING_TIME = 300_000;
+/** Octets that a port may carry above its MTU: the Ethernet header and one VLAN tag. */
+const FRAME_OVERHEAD = ethernet.HEADER_LEN + 4;
+
+export class BridgePort implements RxHandler {
+  readonly bridge: Bridge;
+  readonly dev: NetDev;
+  hairpin = false;
+  isolated = false;
+  learning = true;
+
+  constructor(bridge: Bridge, dev: NetDev) {
+    this.bridge = bridge;
+    this.dev = dev;
+  }
+
+  receive(_dev: NetDev, skb: Skb): void {
+    this.bridge.receive(this, skb);
+  }
+}
+
+/** Where the database sends a MAC: a port, or null for the bridge itself. */
+type Target = BridgePort | null;
+
+export class Bridge implements Driver {
+  readonly kind: string = "bridge";
+  readonly linkHeaderLen: number = ethernet.HEADER_LEN;
+  readonly fdb: Fdb<Target> = new Fdb();
+  readonly ports: BridgePort[] = [];
+  ageingTime: number = AGEING_TIME;
+  /** The MAC was set, so that it does not follow the ports'. */
+  pinned = false;
+  /** The interface of the bridge itself. */
+  dev: NetDev | null = null;
+
+  /** Makes an interface a port. */
+  addPort(dev: NetDev): BridgePort {
+    const port = new BridgePort(this, dev);
+    this.ports.push(port);
+    dev.rxHandler = port;
+    dev.master = this.dev;
+    this.fdb.set(new FdbEntry<Target>(dev.macHi, dev.macLo, null, true, 0));
+    this.chooseMac();
+    return port;
+  }
+
+  removePort(dev: NetDev): void {
+    const at = this.ports.findIndex((p) => p.dev === dev);
+    if (at < 0) return;
+    const [port] = this.ports.splice(at, 1);
+    dev.rxHandler = null;
+    dev.master = null;
+    this.fdb.keep((e) => e.target !== port && !(e.permanent && e.macHi === dev.macHi && e.macLo === dev.macLo));
+    this.chooseMac();
+  }
+
+  port(dev: NetDev): BridgePort | undefined {
+    return this.ports.find((p) => p.dev === dev);
+  }
+
+  /** The bridge's MAC is the lowest of its ports' unless it was set (br_stp_recalculate_bridge_id). */
+  chooseMac(): void {
+    const dev = this.dev;
+    if (dev === null) return;
+    if (!this.pinned && this.ports.length > 0) {
+      let lowest = Number.POSITIVE_INFINITY;
+      for (const p of this.ports) lowest = Math.min(lowest, p.dev.mac);
+      this.fdb.delete(dev.macHi, dev.macLo);
+      dev.mac = lowest as Mac;
+    }
+    this.fdb.set(new FdbEntry<Target>(dev.macHi, dev.macLo, null, true, 0));
+  }
+
+  carrier(): boolean {
+    return this.ports.some((p) => p.dev.up && p.dev.carrier);
+  }
+
+  stateChanged(dev: NetDev): void {
+    this.dev = dev;
+    this.chooseMac();
+  }
+
+  removed(): void {
+    for (const p of [...this.ports]) this.removePort(p.dev);
+  }
+
+  describe(): string {
+    return "";
+  }
+
+  /** br_handle_frame: a frame came in by a port. */
+  receive(port: BridgePort, skb: Skb): void {
+    const br = this.dev as NetDev;
+    if (!br.up) {
+      drop(br.ns, skb, DropReason.DEV_READY, () => `bridge ${br.name} is down`);
+      return;
+    }
+    const b = skb.buf;
+    const at = skb.data;
+    if ((u8(b, at + 6) & 1) !== 0) {
+      drop(br.ns, skb, DropReason.MAC_INVALID_SOURCE);
+      return;
+    }
+    if (br.ns.nf !== null && br.ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
+      if (!bridgePrerouting(this, port, skb)) return;
+    }
+    this.frame(port, skb);
+  }
+
+  /** br_handle_frame_finish: learn, then up, out by one port, or out by all. */
+  frame(port: BridgePort, skb: Skb): void {
+    const br = this.dev as NetDev;
+    const ns = br.ns;
+    const b = skb.buf;
+    const at = skb.data;
+    if (port.learning) this.#learn(ns, port, u16(b, at + 6), u32(b, at + 8));
+    if ((u8(b, at) & 1) !== 0) {
+      this.#report(skb, () => "broadcast: to every port and the bridge itself");
+      this.#flood(ns, port, ns.world.pool.copy(skb));
+      this.#passUp(br, port, skb);
+      return;
+    }
+    const entry = this.#lookup(ns, u16(b, at), u32(b, at + 2));
+    if (entry === null) {
+      this.#report(skb, () => `${formatMac(ethernet.dst(b, at))} is not known: flooded`);
+      this.#flood(ns, port, skb);
+      return;
+    }
+    const target = entry.target;
+    if (target === null) {
+      this.#report(skb, () => `in on port ${port.dev.name}; the frame is for the bridge itself`);
+      this.#passUp(br, port, skb);
+      return;
+    }
+    this.#report(skb, () => `${formatMac(ethernet.dst(b, at))} is behind port ${target.dev.name}`);
+    if (!mayLeave(target, port)) {
+      drop(
+        ns,
+        skb,
+        DropReason.NOT_SPECIFIED,
+        () => `port ${target.dev.name} may not take it (hairpin off or isolated)`,
+      );
+      return;
+    }
+    this.#forward(ns, target, skb);
+  }
+
+  /** br_dev_xmit: the host sends by the bridge. */
+  xmit(dev: NetDev, skb: Skb): void {
+    const ns = dev.ns;
+    const b = skb.buf;
+    const at = skb.data;
+    if ((u8(b, at) & 1) === 0) {
+      const entry = this.#lookup(ns, u16(b, at), u32(b, at + 2));
+      const target = entry === null ? null : entry.target;
+      if (target !== null) {
+        if (mayLeave(target, null)) target.dev.transmit(skb);
+        else drop(ns, skb, DropReason.DEV_READY, () => `port ${target.dev.name} is down`);
+        return;
+      }
+    }
+    this.#flood(ns, null, skb);
+  }
+
+  #lookup(ns: NetNs, macHi: number, macLo: number): FdbEntry<Target> | null {
+    const entry = this.fdb.get(macHi, macLo);
+    if (entry === null || entry.permanent) return entry;
+    return ns.world.loop.time - entry.updated < this.ageingTime ? entry : null;
+  }
+
+  #learn(ns: NetNs, port: BridgePort, macHi: number, macLo: number): void {
+    const entry = this.fdb.get(macHi, macLo);
+    const now = ns.world.loop.time;
+    if (entry === null) {
+      this.#expire(now);
+      this.fdb.set(new FdbEntry<Target>(macHi, macLo, port, false, now));
+    } else if (!entry.permanent) {
+      entry.target = port;
+      entry.updated = now;
+    }
+  }
+
+  /** Old entries go when new ones come: an idle bridge needs no timer. */
+  #expire(now: number): void {
+    if (this.fdb.size >= 1024) this.fdb.keep((e) => e.permanent || now - e.updated < this.ageingTime);
+  }
+
+  #forward(ns: NetNs, target: BridgePort, skb: Skb): void {
+    if (ns.nf !== null && ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
+      if (!bridgeForward(this, target, skb)) return;
+    }
+    if (skb.end - skb.data > target.dev.mtu + FRAME_OVERHEAD) {
+      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `frame is longer than the MTU of port ${target.dev.name}`);
+      return;
+    }
+    target.dev.transmit(skb);
+  }
+
+  #flood(ns: NetNs, from: BridgePort | null, skb: Skb): void {
+    let last: BridgePort | null = null;
+    for (const port of this.ports) {
+      if (!mayLeave(port, from)) continue;
+      if (last !== null) this.#send(ns, last, from, ns.world.pool.copy(skb));
+      last = port;
+    }
+    if (last === null) consume(ns, skb);
+    else this.#send(ns, last, from, skb);
+  }
+
+  #send(ns: NetNs, port: BridgePort, from: BridgePort | null, skb: Skb): void {
+    if (from === null) port.dev.transmit(skb);
+    else this.#forward(ns, port, skb);
+  }
+
+  #passUp(br: NetDev, port: BridgePort, skb: Skb): void {
+    skb.dev = br;
+    skb.physIn = port.dev;
+    skb.pktType = hostType(br, skb);
+    br.rxPackets++;
+    br.rxBytes += skb.end - skb.data;
+    if (br.taps !== null) for (const t of br.taps) t.frame(br, skb, skb.data, "in");
+    br.passUp(skb);
+  }
+
+  #report(skb: Skb, text: () => string): void {
+    const br = this.dev as NetDev;
+    if (skb.trace !== null) skb.trace.report(br.ns, skb, { step: "bridge", dev: br.name, text: text() });
+  }
+}
+
+/** A frame for a port's MAC is for this host as well. */
+function hostType(_br: NetDev, skb: Skb): number {
+  return (u8(skb.buf, skb.data) & 1) === 0 ? PACKET_HOST : skb.pktType;
+}
+
+/** should_deliver: the port is up, is not where the frame came from unless it is a hairpin port, and may talk to that. */
+function mayLeave(port: BridgePort, from: BridgePort | null): boolean {
+  if (!port.dev.up) return false;
+  if (from === null) return true;
+  if (port === from) return port.hairpin;
+  return !(port.isolated && from.isolated);
+}

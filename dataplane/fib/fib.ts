@@ -1,0 +1,168 @@
+/**
+ * The forwarding information base of a namespace, IPv4: the local table, then main (net/ipv4/fib_frontend.c,
+ * fib_semantics.c). Routes of one prefix are ordered by metric; those over a device that is down are passed over.
+ *
+ * Lookups are answered from a direct-mapped cache of decisions (Dst). Any change of routes, addresses or devices starts a
+ * new generation, which outdates all of them at once, also those that sockets and tunnels hold.
+ *
+ * Left out: policy rules and other tables than these two (they are stored and dumped, not consulted), multipath, TOS.
+ */
+import type { NetDev } from "../dev/netdev.ts";
+import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
+import { maskOf } from "../wire/prefix.ts";
+import { Lpm } from "./lpm.ts";
+import { Dst, type Route, RT_TABLE_LOCAL, RT_TABLE_MAIN } from "./route.ts";
+
+const CACHE_SIZE = 1024;
+/** How long a learned path MTU holds (ip_rt_mtu_expires), in milliseconds. */
+const PMTU_EXPIRES = 600_000;
+/** The smallest path MTU that is believed (ip_rt_min_pmtu). */
+const MIN_PMTU = 552;
+
+export class Fib {
+  readonly #tables = new Map<number, Lpm<Route[]>>();
+  readonly #cache: (Dst | null)[] = new Array<Dst | null>(CACHE_SIZE).fill(null);
+  readonly #pmtu = new Map<number, { readonly mtu: number; readonly expires: number }>();
+  /** Addresses of this host, as signed 32-bit integers; 127.0.0.0/8 is in the table. */
+  readonly #locals = new Map<number, number>();
+  #gen = 1;
+
+  /** Whether a decision made earlier still stands. */
+  valid(dst: Dst): boolean {
+    return dst.gen === this.#gen;
+  }
+
+  /** Outdates all decisions: a device went up or down, changed its MTU, or left. */
+  changed(): void {
+    this.#gen++;
+  }
+
+  /** The decision for a destination; its type is "none" where no route leads there. */
+  dst(address: Ipv4Addr): Dst {
+    const slot = (address ^ (address >>> 10) ^ (address >>> 20)) & (CACHE_SIZE - 1);
+    const cached = this.#cache[slot] as Dst | null;
+    if (cached !== null && cached.address === address && cached.gen === this.#gen) return cached;
+    const fresh = this.#decide(address);
+    this.#cache[slot] = fresh;
+    return fresh;
+  }
+
+  /** Whether the address is one of this host's interfaces' own. */
+  isLocal(address: Ipv4Addr): boolean {
+    return this.#locals.has(address | 0);
+  }
+
+  /** The route that a lookup finds, without the cache; `oif` narrows it to one device. */
+  lookup(address: Ipv4Addr, oif: NetDev | null = null): Route | null {
+    for (const id of [RT_TABLE_LOCAL, RT_TABLE_MAIN]) {
+      let found: Route | undefined;
+      this.#tables.get(id)?.lookup(address, (routes) => {
+        found = routes.find((r) => usable(r) && (oif === null || r.dev === oif));
+        return found !== undefined;
+      });
+      if (found !== undefined) return found;
+    }
+    return null;
+  }
+
+  /** Adds a route behind those of the same prefix with a smaller or equal metric. Answers false if there is one like it. */
+  add(route: Route): boolean {
+    const table = this.#table(route.table);
+    const list = table.get(route.network, route.len) ?? [];
+    if (list.some((r) => r.metric === route.metric && r.type === route.type && sameLocal(r, route))) return false;
+    const at = list.findIndex((r) => r.metric > route.metric);
+    table.set(route.network, route.len, at < 0 ? [...list, route] : [...list.slice(0, at), route, ...list.slice(at)]);
+    if (route.type === "local" && route.len === 32) {
+      const key = route.network | 0;
+      this.#locals.set(key, (this.#locals.get(key) ?? 0) + 1);
+    }
+    this.#gen++;
+    return true;
+  }
+
+  /** Removes this very route. */
+  remove(route: Route): boolean {
+    const table = this.#table(route.table);
+    const list = table.get(route.network, route.len);
+    if (list === undefined || !list.includes(route)) return false;
+    if (list.length === 1) table.delete(route.network, route.len);
+    else
+      table.set(
+        route.network,
+        route.len,
+        list.filter((r) => r !== route),
+      );
+    if (route.type === "local" && route.len === 32) {
+      const key = route.network | 0;
+      const count = (this.#locals.get(key) ?? 1) - 1;
+      if (count === 0) this.#locals.delete(key);
+      else this.#locals.set(key, count);
+    }
+    this.#gen++;
+    return true;
+  }
+
+  /** The routes of one prefix in one table, by metric. */
+  at(network: Ipv4Addr, len: number, table: number): readonly Route[] {
+    return this.#tables.get(table)?.get(network, len) ?? [];
+  }
+
+  /** All routes, table by table, longest prefixes first. */
+  *routes(): IterableIterator<Route> {
+    for (const table of this.#tables.values()) for (const list of table.values()) yield* list;
+  }
+
+  /** A router said that `mtu` octets are the most for this destination (ICMP fragmentation needed). */
+  learnMtu(address: Ipv4Addr, mtu: number, now: number): void {
+    const known = this.dst(address).mtu;
+    if (mtu >= known) return;
+    this.#pmtu.set(address | 0, { mtu: Math.max(mtu, Math.min(MIN_PMTU, known)), expires: now + PMTU_EXPIRES });
+    this.#gen++;
+  }
+
+  /** Forgets path MTUs that are too old. */
+  expireMtu(now: number): void {
+    for (const [address, entry] of this.#pmtu) {
+      if (entry.expires > now) continue;
+      this.#pmtu.delete(address);
+      this.#gen++;
+    }
+  }
+
+  #decide(address: Ipv4Addr): Dst {
+    const route = this.lookup(address);
+    let mtu = route?.mtu || route?.dev?.mtu || 65535;
+    const learned = this.#pmtu.size === 0 ? undefined : this.#pmtu.get(address | 0);
+    if (learned !== undefined && learned.mtu < mtu) mtu = learned.mtu;
+    return new Dst(address, route, mtu, this.#gen);
+  }
+
+  #table(id: number): Lpm<Route[]> {
+    let table = this.#tables.get(id);
+    if (table === undefined) {
+      table = new Lpm();
+      this.#tables.set(id, table);
+    }
+    return table;
+  }
+}
+
+function usable(r: Route): boolean {
+  return r.dev === null || r.dev.up || r.type === "local";
+}
+
+/** Two addresses may bring the same local or broadcast route on different devices. */
+function sameLocal(a: Route, b: Route): boolean {
+  return a.table !== RT_TABLE_LOCAL || a.dev === b.dev;
+}
+
+/** Whether a gateway can be reached directly by this device: a link-scope route of it covers the gateway. */
+export function onLink(fib: Fib, gateway: Ipv4Addr, dev: NetDev | null): Route | null {
+  const route = fib.lookup(gateway, dev);
+  return route !== null && route.type === "unicast" && route.gateway === 0 ? route : null;
+}
+
+/** Network of an address: its first `len` bits. */
+export function networkOf(address: Ipv4Addr, len: number): Ipv4Addr {
+  return ((address & maskOf(len)) >>> 0) as Ipv4Addr;
+}

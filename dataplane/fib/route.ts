@@ -1,0 +1,71 @@
+/** A route and what a lookup answers. Numbers are rtnetlink's (rtnetlink.h). */
+import type { NetDev } from "../dev/netdev.ts";
+import type { Neigh } from "../neigh/neigh.ts";
+import { formatIpv4, type Ipv4Addr } from "../wire/ipv4-addr.ts";
+
+export const RT_TABLE_MAIN = 254;
+export const RT_TABLE_LOCAL = 255;
+
+export const RT_SCOPE_UNIVERSE = 0;
+export const RT_SCOPE_LINK = 253;
+export const RT_SCOPE_HOST = 254;
+
+export type RouteType = "unicast" | "local" | "broadcast" | "blackhole" | "unreachable" | "prohibit";
+
+export type Route = {
+  readonly network: Ipv4Addr;
+  readonly len: number;
+  readonly type: RouteType;
+  readonly table: number;
+  readonly dev: NetDev | null;
+  /** 0 for none: the destination itself is on the link. */
+  readonly gateway: Ipv4Addr | 0;
+  readonly onlink: boolean;
+  /** Preferred source address; 0 for none. */
+  readonly src: Ipv4Addr | 0;
+  readonly scope: number;
+  readonly metric: number;
+  /** Octets of IP; 0 for the device's. */
+  readonly mtu: number;
+  /** Who installed it: "kernel", "boot", "static", "bird", … as ip-route(8) names rtm_protocol. */
+  readonly proto: string;
+};
+
+/** As ip-route(8) prints it. */
+export function formatRoute(r: Route): string {
+  const dst = r.len === 0 ? "default" : r.len === 32 ? formatIpv4(r.network) : `${formatIpv4(r.network)}/${r.len}`;
+  const words = [r.type === "unicast" ? dst : `${r.type} ${dst}`];
+  if (r.gateway !== 0) words.push(`via ${formatIpv4(r.gateway)}`);
+  if (r.dev !== null) words.push(`dev ${r.dev.name}`);
+  if (r.onlink) words.push("onlink");
+  if (r.metric !== 0) words.push(`metric ${r.metric}`);
+  if (r.mtu !== 0) words.push(`mtu ${r.mtu}`);
+  return words.join(" ");
+}
+
+/**
+ * A routing decision for one destination (struct dst_entry with its nexthop): made once, used until the tables change.
+ * `gen` is the table generation that it was made in; see Fib.valid.
+ */
+export class Dst {
+  readonly address: Ipv4Addr;
+  readonly route: Route | null;
+  readonly type: RouteType | "none";
+  readonly dev: NetDev | null;
+  /** The gateway, or the destination itself. */
+  readonly nextHop: Ipv4Addr;
+  /** Octets of IP that fit the path as far as is known: a PMTU exception, the route's, or the device's. */
+  readonly mtu: number;
+  readonly gen: number;
+  neigh: Neigh | null = null;
+
+  constructor(address: Ipv4Addr, route: Route | null, mtu: number, gen: number) {
+    this.address = address;
+    this.route = route;
+    this.type = route === null ? "none" : route.type;
+    this.dev = route === null ? null : route.dev;
+    this.nextHop = route === null || route.gateway === 0 ? address : (route.gateway as Ipv4Addr);
+    this.mtu = mtu;
+    this.gen = gen;
+  }
+}

@@ -1,0 +1,58 @@
+/** The protocols of a namespace, bound together: the one place that knows them all (inet_init of net/ipv4/af_inet.c). */
+import { LOOPBACK_MTU, Loopback } from "../dev/loopback.ts";
+import { NetDev } from "../dev/netdev.ts";
+import type { World } from "../host/world.ts";
+import { icmpReceive } from "../ip/icmp.ts";
+import { icmpSend } from "../ip/icmp-error.ts";
+import { ipReceive } from "../ip/input.ts";
+import { sendReset } from "../ip/tcp-reset.ts";
+import { arpReceive } from "../neigh/arp.ts";
+import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
+import { drop } from "../skb/drop.ts";
+import type { Skb } from "../skb/skb.ts";
+import { tcpReceive } from "../sock/tcp.ts";
+import { udpReceive } from "../sock/udp.ts";
+import { DropReason } from "../wire/drop-reason.ts";
+import * as icmpv4 from "../wire/icmpv4.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import type { Mac } from "../wire/mac-addr.ts";
+import { type Handlers, NetNs, type PacketHandler } from "./netns.ts";
+
+function protocols(): (PacketHandler | null)[] {
+  const table = new Array<PacketHandler | null>(256).fill(null);
+  table[ipv4.PROTO_ICMP] = icmpReceive;
+  table[ipv4.PROTO_TCP] = tcpReceive;
+  table[ipv4.PROTO_UDP] = udpReceive;
+  return table;
+}
+
+/** The neighbour did not answer: tell the sender, and drop (arp_error_report). */
+function linkFailure(ns: NetNs, skb: Skb): void {
+  icmpSend(ns, skb, icmpv4.DEST_UNREACH, icmpv4.HOST_UNREACH, 0);
+  drop(ns, skb, DropReason.NEIGH_FAILED, () => "nobody answered ARP");
+}
+
+function reject(ns: NetNs, skb: Skb): void {
+  if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb);
+  else icmpSend(ns, skb, icmpv4.DEST_UNREACH, skb.rejectWith, 0);
+}
+
+const HANDLERS: Handlers = {
+  ipv4: ipReceive,
+  arp: arpReceive,
+  protocols: protocols(),
+  linkFailure,
+  reject,
+  icmpError: icmpSend,
+};
+
+/** A new namespace: loopback only, and that one down, as after unshare(CLONE_NEWNET). */
+export function createNetns(world: World, name: string, node: string): NetNs {
+  const ns = new NetNs(world, name, node, HANDLERS);
+  const lo = new NetDev(ns, "lo", new Loopback(), 0 as Mac, LOOPBACK_MTU);
+  lo.noarp = true;
+  lo.ifindex = ns.takeIfindex(1);
+  ns.devs.set(lo.ifindex, lo);
+  ns.devsByName.set("lo", lo);
+  return ns;
+}

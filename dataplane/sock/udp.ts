@@ -1,0 +1,163 @@
+/** UDP sockets, RFC 768 (net/ipv4/udp.c). A tunnel is a socket too: it takes the packet itself (`encap`). */
+import type { Dst } from "../fib/route.ts";
+import { localOut, sourceFor } from "../ip/output.ts";
+import type { NetNs } from "../netns/netns.ts";
+import { consume, drop } from "../skb/drop.ts";
+import { CHECKSUM_NONE, CHECKSUM_PARTIAL, type Skb } from "../skb/skb.ts";
+import { copy } from "../wire/bytes.ts";
+import { fold, pseudo4 } from "../wire/checksum.ts";
+import { DropReason } from "../wire/drop-reason.ts";
+import * as icmpv4 from "../wire/icmpv4.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
+import * as udp from "../wire/udp.ts";
+import { ANY } from "./port-table.ts";
+
+const HEAD = ipv4.HEADER_LEN + udp.HEADER_LEN;
+
+/** What a socket's owner is told. The octets are lent for the time of the call. */
+export interface UdpReceiver {
+  datagram(
+    socket: UdpSocket,
+    bytes: Uint8Array,
+    off: number,
+    len: number,
+    from: Ipv4Addr,
+    fromPort: number,
+    to: Ipv4Addr,
+  ): void;
+  /** An ICMP error about what we sent to `to`. */
+  error?(socket: UdpSocket, type: number, code: number, from: Ipv4Addr, to: Ipv4Addr, toPort: number): void;
+}
+
+/** Takes whole packets for a tunnel; ownership goes along. */
+export type EncapReceiver = (ns: NetNs, skb: Skb) => void;
+
+export class UdpSocket {
+  readonly ns: NetNs;
+  readonly address: Ipv4Addr;
+  readonly port: number;
+  readonly receiver: UdpReceiver | null;
+  readonly encap: EncapReceiver | null;
+  tos = 0;
+  ttl = 0;
+  #dst: Dst | null = null;
+  #src: Ipv4Addr = 0 as Ipv4Addr;
+
+  private constructor(
+    ns: NetNs,
+    address: Ipv4Addr,
+    port: number,
+    receiver: UdpReceiver | null,
+    encap: EncapReceiver | null,
+  ) {
+    this.ns = ns;
+    this.address = address;
+    this.port = port;
+    this.receiver = receiver;
+    this.encap = encap;
+  }
+
+  /** Binds a socket; port 0 takes an ephemeral one. Answers null if the address is in use. */
+  static bind(ns: NetNs, address: Ipv4Addr, port: number, receiver: UdpReceiver): UdpSocket | null {
+    const chosen = port === 0 ? ns.udp.ephemeral(ns.sysctls.localPortMin, ns.sysctls.localPortMax) : port;
+    const socket = new UdpSocket(ns, address, chosen, receiver, null);
+    return ns.udp.bind(address, chosen, socket) ? socket : null;
+  }
+
+  /** Binds a tunnel's socket on all addresses. Answers null if the port is in use. */
+  static tunnel(ns: NetNs, port: number, encap: EncapReceiver): UdpSocket | null {
+    const socket = new UdpSocket(ns, ANY, port, null, encap);
+    return ns.udp.bind(ANY, port, socket) ? socket : null;
+  }
+
+  close(): void {
+    this.ns.udp.release(this.port, this);
+  }
+
+  /** Sends `len` octets. Answers false where there is no route or no address to send from. */
+  send(to: Ipv4Addr, toPort: number, bytes: Uint8Array, off: number, len: number): boolean {
+    const ns = this.ns;
+    let dst = this.#dst;
+    if (dst === null || dst.address !== to || !ns.fib.valid(dst)) {
+      dst = ns.fib.dst(to);
+      this.#dst = dst;
+      this.#src = this.address !== ANY ? this.address : (sourceFor(ns, dst) as Ipv4Addr);
+    }
+    if (this.#src === 0 || dst.type === "unreachable" || dst.type === "prohibit") return false;
+    const src = this.#src;
+    const skb = ns.world.pool.alloc(HEAD + len);
+    const b = skb.buf;
+    const at = skb.data;
+    const th = at + ipv4.HEADER_LEN;
+    const total = HEAD + len;
+    copy(b, at + HEAD, bytes, off, len);
+    skb.network = at;
+    skb.transport = th;
+    skb.end = at + total;
+    udp.write(b, th, this.port, toPort, udp.HEADER_LEN + len);
+    udp.setChecksum(b, th, fold(pseudo4(src, to, ipv4.PROTO_UDP, udp.HEADER_LEN + len)));
+    skb.csum = CHECKSUM_PARTIAL;
+    skb.csumStart = th;
+    skb.csumOffset = udp.CHECKSUM;
+    // Path MTU discovery "want": don't fragment what fits, let the rest be cut.
+    const fits = total <= dst.mtu;
+    const id = ns.takeIpId();
+    const ttl = this.ttl === 0 ? ns.sysctls.defaultTtl : this.ttl;
+    ipv4.write(b, at, total, id, fits ? ipv4.FLAG_DF : 0, ttl, ipv4.PROTO_UDP, src, to, this.tos);
+    skb.dst = dst;
+    const observer = ns.world.observer;
+    if (observer !== null) skb.trace = observer.attach(ns, skb);
+    if (skb.trace !== null) skb.trace.report(ns, skb, { step: "socket", text: "send" });
+    localOut(ns, skb);
+    return true;
+  }
+}
+
+/** udp_rcv: a datagram for this host. */
+export function udpReceive(ns: NetNs, skb: Skb): void {
+  const b = skb.buf;
+  const at = skb.transport;
+  const bad = udp.check(b, at, skb.end);
+  if (bad !== 0) {
+    drop(ns, skb, bad);
+    return;
+  }
+  const src = ipv4.src(b, skb.network);
+  const dst = ipv4.dst(b, skb.network);
+  const len = udp.length(b, at);
+  skb.end = at + len;
+  if (skb.csum === CHECKSUM_NONE && udp.checksum(b, at) !== 0 && !udp.verify4(b, at, len, src, dst)) {
+    drop(ns, skb, DropReason.UDP_CSUM);
+    return;
+  }
+  const socket = ns.udp.lookup(dst, udp.dstPort(b, at));
+  if (socket === null) {
+    ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
+    drop(ns, skb, DropReason.NO_SOCKET, () => `nothing listens on UDP port ${udp.dstPort(b, at)}`);
+    return;
+  }
+  if (socket.encap !== null) {
+    socket.encap(ns, skb);
+    return;
+  }
+  if (skb.trace !== null) skb.trace.report(ns, skb, { step: "deliver", text: `UDP socket :${socket.port}` });
+  const off = at + udp.HEADER_LEN;
+  socket.receiver?.datagram(socket, b, off, skb.end - off, src, udp.srcPort(b, at), dst);
+  consume(ns, skb);
+}
+
+/** An ICMP error about a datagram of ours: `at` is the quoted IP header, `th` its transport header. */
+export function udpError(
+  ns: NetNs,
+  b: Uint8Array,
+  at: number,
+  th: number,
+  type: number,
+  code: number,
+  from: Ipv4Addr,
+  _info: number,
+): void {
+  const socket = ns.udp.lookup(ipv4.src(b, at), udp.srcPort(b, th));
+  socket?.receiver?.error?.(socket, type, code, from, ipv4.dst(b, at), udp.dstPort(b, th));
+}

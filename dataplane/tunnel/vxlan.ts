@@ -1,0 +1,245 @@
+/**
+ * VXLAN devices, RFC 7348 (drivers/net/vxlan): Ethernet in UDP. The database of the device says which VTEP a MAC is behind;
+ * entries are configured, or learned from what arrives while learning is on. Devices of one namespace and UDP port share a
+ * socket and are told apart by VNI.
+ *
+ *   ┌ IPv4 20 ┬ UDP 8 ┬ VXLAN 8 ┬ inner Ethernet 14 ┬ inner IP … ┐   50 octets more than the inner packet
+ *
+ * Outer header: source port from the inner flow's hash, TTL 64 or as configured, don't-fragment off, TOS 0.
+ * Left out: multicast groups, IPv6 underlays, metadata mode, GPE, ARP suppression.
+ */
+import { Fdb, FdbEntry } from "../bridge/fdb.ts";
+import type { Driver, NetDev } from "../dev/netdev.ts";
+import type { Dst } from "../fib/route.ts";
+import { localOut } from "../ip/output.ts";
+import type { NetNs } from "../netns/netns.ts";
+import { drop } from "../skb/drop.ts";
+import { flowHash, flowPort } from "../skb/flow-hash.ts";
+import { CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST, type Skb } from "../skb/skb.ts";
+import { UdpSocket } from "../sock/udp.ts";
+import { u16, u32 } from "../wire/bytes.ts";
+import { finish, fold, pseudo4, sum } from "../wire/checksum.ts";
+import { DropReason } from "../wire/drop-reason.ts";
+import * as ethernet from "../wire/ethernet.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import { formatIpv4, type Ipv4Addr } from "../wire/ipv4-addr.ts";
+import { formatMac } from "../wire/mac-addr.ts";
+import * as udp from "../wire/udp.ts";
+import * as vxlan from "../wire/vxlan.ts";
+
+/** Octets in front of the inner Ethernet header. */
+export const OVERHEAD: number = ipv4.HEADER_LEN + udp.HEADER_LEN + vxlan.HEADER_LEN;
+
+/** A remote VTEP, with the route to it. */
+export type Remote = { readonly address: Ipv4Addr; dst: Dst | null };
+
+export type VxlanConfig = {
+  readonly vni: number;
+  readonly local: Ipv4Addr;
+  readonly port: number;
+  readonly learning: boolean;
+  /** 0 takes the host's default. */
+  readonly ttl: number;
+  readonly udpCsum: boolean;
+};
+
+/** The devices that share a UDP port of a namespace. */
+export class VxlanPort {
+  readonly devices: Map<number, Vxlan> = new Map();
+  readonly #socket: UdpSocket;
+  readonly #ns: NetNs;
+
+  private constructor(ns: NetNs, socket: UdpSocket) {
+    this.#ns = ns;
+    this.#socket = socket;
+  }
+
+  /** Adds a device; answers false if the port or the VNI is taken. */
+  static join(ns: NetNs, device: Vxlan): boolean {
+    const number = device.config.port;
+    let port = ns.vxlanPorts.get(number);
+    if (port === undefined) {
+      const socket = UdpSocket.tunnel(ns, number, receive);
+      if (socket === null) return false;
+      port = new VxlanPort(ns, socket);
+      ns.vxlanPorts.set(number, port);
+    }
+    if (port.devices.has(device.config.vni)) return false;
+    port.devices.set(device.config.vni, device);
+    return true;
+  }
+
+  leave(device: Vxlan): void {
+    this.devices.delete(device.config.vni);
+    if (this.devices.size > 0) return;
+    this.#socket.close();
+    this.#ns.vxlanPorts.delete(device.config.port);
+  }
+}
+
+export class Vxlan implements Driver {
+  readonly kind: string = "vxlan";
+  readonly linkHeaderLen: number = ethernet.HEADER_LEN;
+  readonly config: VxlanConfig;
+  readonly fdb: Fdb<Remote> = new Fdb();
+  dev: NetDev | null = null;
+  readonly #key: number;
+
+  constructor(ns: NetNs, config: VxlanConfig) {
+    this.config = config;
+    this.#key = ns.random.u32();
+  }
+
+  /** Points a MAC at a VTEP. */
+  setRemote(macHi: number, macLo: number, address: Ipv4Addr, permanent: boolean, now: number): void {
+    this.fdb.set(new FdbEntry<Remote>(macHi, macLo, { address, dst: null }, permanent, now));
+  }
+
+  xmit(dev: NetDev, skb: Skb): void {
+    const ns = dev.ns;
+    const b = skb.buf;
+    const inner = skb.data;
+    const entry = this.fdb.get(u16(b, inner), u32(b, inner + 2)) ?? this.fdb.get(0, 0);
+    if (entry === null) {
+      drop(
+        ns,
+        skb,
+        DropReason.VXLAN_NO_REMOTE,
+        () => `no VTEP for ${formatMac(ethernet.dst(b, inner))} on ${dev.name}`,
+      );
+      return;
+    }
+    const remote = entry.target;
+    let dst = remote.dst;
+    if (dst === null || !ns.fib.valid(dst)) {
+      dst = ns.fib.dst(remote.address);
+      remote.dst = dst;
+    }
+    if (dst.type === "none") {
+      drop(ns, skb, DropReason.IP_OUTNOROUTES, () => `no route to VTEP ${formatIpv4(remote.address)}`);
+      return;
+    }
+    if (dst.dev === dev) {
+      drop(
+        ns,
+        skb,
+        DropReason.NOT_SPECIFIED,
+        () => `the route to VTEP ${formatIpv4(remote.address)} leads into ${dev.name}`,
+      );
+      return;
+    }
+    const port = flowPort(flowHash(skb, this.#key), ns.sysctls.localPortMin, ns.sysctls.localPortMax);
+    const at = inner - OVERHEAD;
+    const th = at + ipv4.HEADER_LEN;
+    vxlan.write(b, th + udp.HEADER_LEN, this.config.vni);
+    const len = skb.end - th;
+    udp.write(b, th, port, this.config.port, len);
+    const ttl = this.config.ttl === 0 ? ns.sysctls.defaultTtl : this.config.ttl;
+    const local = this.config.local;
+    ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, remote.address, 0);
+    if (this.config.udpCsum) outerChecksum(skb, th, pseudo4(local, remote.address, ipv4.PROTO_UDP, len));
+    skb.data = at;
+    skb.network = at;
+    skb.transport = th;
+    skb.pktType = PACKET_HOST;
+    skb.protocol = ethernet.ETH_P_IP;
+    skb.dev = null;
+    skb.ct = null;
+    skb.ctInfo = 0;
+    skb.physIn = null;
+    skb.physOut = null;
+    skb.sabotage = false;
+    skb.dst = dst;
+    if (skb.trace !== null) {
+      const text = `VXLAN vni ${this.config.vni}, +${OVERHEAD + ethernet.HEADER_LEN} octets, inner MTU ${dev.mtu}`;
+      skb.trace.report(ns, skb, { step: "encap", dev: dev.name, text });
+    }
+    localOut(ns, skb);
+  }
+
+  describe(): string {
+    return `vxlan vni ${this.config.vni}`;
+  }
+
+  removed(dev: NetDev): void {
+    dev.ns.vxlanPorts.get(this.config.port)?.leave(this);
+  }
+
+  /** Takes a decapsulated frame, its Ethernet header at `skb.data`. */
+  arrive(skb: Skb, from: Ipv4Addr): void {
+    const dev = this.dev as NetDev;
+    if (this.config.learning) this.#learn(skb, from);
+    dev.ns.world.loop.post(dev, skb);
+  }
+
+  #learn(skb: Skb, from: Ipv4Addr): void {
+    const macHi = u16(skb.buf, skb.data + 6);
+    const macLo = u32(skb.buf, skb.data + 8);
+    const known = this.fdb.get(macHi, macLo);
+    const now = (this.dev as NetDev).ns.world.loop.time;
+    if (known === null || (!known.permanent && known.target.address !== from)) {
+      this.setRemote(macHi, macLo, from, false, now);
+    } else {
+      known.updated = now;
+    }
+  }
+}
+
+/**
+ * The outer checksum while the inner one is still partial needs no look at the payload (lco_csum): from where the inner sum
+ * starts, all octets will add up to the complement of the pseudo-header that stands in the inner field.
+ */
+function outerChecksum(skb: Skb, th: number, pseudo: number): void {
+  const b = skb.buf;
+  if (skb.csum !== CHECKSUM_PARTIAL) {
+    udp.setChecksum(b, th, fold(pseudo));
+    skb.csum = CHECKSUM_PARTIAL;
+    skb.csumStart = th;
+    skb.csumOffset = udp.CHECKSUM;
+    return;
+  }
+  const settled = ~u16(b, skb.csumStart + skb.csumOffset) & 0xffff;
+  const value = finish(sum(b, th, skb.csumStart - th, pseudo + settled));
+  udp.setChecksum(b, th, value === 0 ? 0xffff : value);
+}
+
+/** vxlan_rcv: a datagram for a port that devices share. */
+function receive(ns: NetNs, skb: Skb): void {
+  const b = skb.buf;
+  const at = skb.transport + udp.HEADER_LEN;
+  const bad = vxlan.check(b, at, skb.end);
+  if (bad !== 0) {
+    drop(ns, skb, bad);
+    return;
+  }
+  const vni = vxlan.vni(b, at);
+  const device = ns.vxlanPorts.get(udp.dstPort(b, skb.transport))?.devices.get(vni);
+  if (device === undefined) {
+    drop(ns, skb, DropReason.VXLAN_VNI_NOT_FOUND, () => `no device for VNI ${vni}`);
+    return;
+  }
+  const dev = device.dev as NetDev;
+  const inner = at + vxlan.HEADER_LEN;
+  if (skb.end - inner < ethernet.HEADER_LEN) {
+    drop(ns, skb, DropReason.HDR_TRUNC);
+    return;
+  }
+  if (u16(b, inner + 6) === dev.macHi && u32(b, inner + 8) === dev.macLo) {
+    drop(ns, skb, DropReason.LOCAL_MAC);
+    return;
+  }
+  const from = ipv4.src(b, skb.network);
+  if (skb.trace !== null) {
+    skb.trace.report(ns, skb, { step: "decap", dev: dev.name, text: `VXLAN vni ${vni} from ${formatIpv4(from)}` });
+  }
+  // The outer sum covers the inner octets: once it is good, so are they.
+  if (skb.csum !== CHECKSUM_PARTIAL) skb.csum = udp.checksum(b, skb.transport) !== 0 ? CHECKSUM_UNNECESSARY : skb.csum;
+  if (skb.csum === CHECKSUM_PARTIAL && skb.csumStart < inner) skb.csum = CHECKSUM_UNNECESSARY;
+  skb.data = inner;
+  skb.mac = inner;
+  skb.ct = null;
+  skb.ctInfo = 0;
+  skb.dst = null;
+  skb.hash = 0;
+  device.arrive(skb, from);
+}

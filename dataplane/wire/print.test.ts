@@ -33,12 +33,12 @@ describe("formatFrame", () => {
     [
       "TCP_SYN_ACK",
       golden.TCP_SYN_ACK,
-      `${B_TO_A}, IPv4: IP 192.168.64.12:8080 > 192.168.64.11:56724: TCP [S.], seq 3058938099, ack 1264076702, win 65160, options [mss 1460,sackOK,TS val 2574013830 ecr 1721163832,nop,wscale 10], length 0 (ttl 64)`,
+      `${B_TO_A}, IPv4: IP 192.168.64.12:8080 > 192.168.64.11:56724: TCP [S.], seq 3057889523, ack 1264076702, win 65160, options [mss 1460,sackOK,TS val 2574013830 ecr 1721163832,nop,wscale 10], length 0 (ttl 64)`,
     ],
     [
       "TCP_PUSH",
       golden.TCP_PUSH,
-      `${A_TO_B}, IPv4: IP 192.168.64.11:56724 > 192.168.64.12:8080: TCP [P.], seq 1264076702, ack 3058938100, win 63, options [nop,nop,TS val 1721163832 ecr 2574013830], length 4 (ttl 64)`,
+      `${A_TO_B}, IPv4: IP 192.168.64.11:56724 > 192.168.64.12:8080: TCP [P.], seq 1264076702, ack 3057889524, win 63, options [nop,nop,TS val 1721163832 ecr 2574013830], length 4 (ttl 64)`,
     ],
     [
       "VXLAN_ECHO_REQUEST",

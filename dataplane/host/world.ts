@@ -12,8 +12,13 @@ export class World {
   /** Decides which packets are traced; null, and nothing is. */
   observer: Observer | null = null;
 
+  /** Decides what rules leave to chance (`-m statistic --mode random`): true with this probability. Replaceable. */
+  chance: (probability: number) => boolean;
+
   constructor(seed = 1) {
     this.seed = seed;
     this.random = new SeededRandom(seed);
+    const draws = this.random.fork("chance");
+    this.chance = (probability) => draws.next() < probability;
   }
 }

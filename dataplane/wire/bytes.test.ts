@@ -75,4 +75,17 @@ describe("bytes", () => {
       }),
     );
   });
+
+  it("sums twenty octets as it sums any number of them", () => {
+    holds(
+      fc.property(fc.uint8Array({ minLength: 20, maxLength: 40 }), (b) => {
+        const off = b.length - 20;
+        let words = 0;
+        for (let i = off; i < b.length; i += 2) words += bytes.u16(b, i);
+        expect(bytes.wordSum20(b, off)).toBe(words);
+        expect(bytes.wordSum(b, off, 20)).toBe(words);
+        expect(bytes.wordSum(b, off, 19)).toBe(words - bytes.u8(b, b.length - 1));
+      }),
+    );
+  });
 });

@@ -6,8 +6,8 @@
  * never an exception.
  */
 
-/** Below this many octets a plain loop beats a call into the engine. */
-const SMALL_COPY = 64;
+/** Up to this many octets a plain loop beats a call into the engine (a loop costs 1-2 ns an octet, `set` of a subarray 50). */
+const SMALL_COPY = 24;
 
 export function u8(b: Uint8Array, o: number): number {
   return b[o] as number;
@@ -101,4 +101,71 @@ export function equal(a: Uint8Array, aOff: number, b: Uint8Array, bOff: number, 
 export function fill(b: Uint8Array, o: number, len: number, v: number): void {
   if (len <= SMALL_COPY) for (let i = 0; i < len; i++) b[o + i] = v;
   else b.fill(v, o, o + len);
+}
+
+/**
+ * Sum of the big-endian 16-bit words of a range; an odd last octet counts as the high half of a word. Exact up to
+ * 64 KiB, where the sum still fits 32 bits.
+ *
+ * The hot loop of checksum.ts. It stands here because it indexes: built on `u8` it is as fast only while the engine
+ * inlines all sixteen calls, and ten times slower when it does not. High and low octets are summed apart, which
+ * needs no shift per word and keeps both sums small integers.
+ */
+export function wordSum(b: Uint8Array, o: number, len: number): number {
+  let hi = 0;
+  let lo = 0;
+  let i = o;
+  for (const end = o + (len & ~15); i < end; i += 16) {
+    hi +=
+      (b[i] as number) +
+      (b[i + 2] as number) +
+      (b[i + 4] as number) +
+      (b[i + 6] as number) +
+      (b[i + 8] as number) +
+      (b[i + 10] as number) +
+      (b[i + 12] as number) +
+      (b[i + 14] as number);
+    lo +=
+      (b[i + 1] as number) +
+      (b[i + 3] as number) +
+      (b[i + 5] as number) +
+      (b[i + 7] as number) +
+      (b[i + 9] as number) +
+      (b[i + 11] as number) +
+      (b[i + 13] as number) +
+      (b[i + 15] as number);
+  }
+  for (const end = o + (len & ~1); i < end; i += 2) {
+    hi += b[i] as number;
+    lo += b[i + 1] as number;
+  }
+  if ((len & 1) !== 0) hi += b[i] as number;
+  return hi * 256 + lo;
+}
+
+/** wordSum of twenty octets: an IPv4 header without options, which every hop checks. */
+export function wordSum20(b: Uint8Array, o: number): number {
+  const hi =
+    (b[o] as number) +
+    (b[o + 2] as number) +
+    (b[o + 4] as number) +
+    (b[o + 6] as number) +
+    (b[o + 8] as number) +
+    (b[o + 10] as number) +
+    (b[o + 12] as number) +
+    (b[o + 14] as number) +
+    (b[o + 16] as number) +
+    (b[o + 18] as number);
+  const lo =
+    (b[o + 1] as number) +
+    (b[o + 3] as number) +
+    (b[o + 5] as number) +
+    (b[o + 7] as number) +
+    (b[o + 9] as number) +
+    (b[o + 11] as number) +
+    (b[o + 13] as number) +
+    (b[o + 15] as number) +
+    (b[o + 17] as number) +
+    (b[o + 19] as number);
+  return (hi << 8) + lo;
 }

@@ -6,56 +6,20 @@
  * value for the header. Sums over several pieces add up only if every piece but the last has an even length.
  */
 
-import { setU16, u8, u16 } from "./bytes.ts";
+import { setU16, u16, wordSum } from "./bytes.ts";
 
 /** Pieces of this size keep every intermediate below 2^32 whatever the bytes are. */
 const PIECE = 0x1_0000;
 
-/**
- * Adds the octets of `b` to a sum under way. An odd last octet counts as the high half of a word.
- *
- * High and low octets are summed apart: that needs no shift per word, and both stay small integers.
- */
+/** Adds the octets of `b` to a sum under way. An odd last octet counts as the high half of a word. */
 export function sum(b: Uint8Array, off: number, len: number, initial: number): number {
   let acc = fold(initial);
   while (len > PIECE) {
-    acc = fold(acc + piece(b, off, PIECE));
+    acc = fold(acc + wordSum(b, off, PIECE));
     off += PIECE;
     len -= PIECE;
   }
-  return acc + piece(b, off, len);
-}
-
-function piece(b: Uint8Array, off: number, len: number): number {
-  let hi = 0;
-  let lo = 0;
-  let i = off;
-  for (const end = off + (len & ~15); i < end; i += 16) {
-    hi +=
-      u8(b, i) +
-      u8(b, i + 2) +
-      u8(b, i + 4) +
-      u8(b, i + 6) +
-      u8(b, i + 8) +
-      u8(b, i + 10) +
-      u8(b, i + 12) +
-      u8(b, i + 14);
-    lo +=
-      u8(b, i + 1) +
-      u8(b, i + 3) +
-      u8(b, i + 5) +
-      u8(b, i + 7) +
-      u8(b, i + 9) +
-      u8(b, i + 11) +
-      u8(b, i + 13) +
-      u8(b, i + 15);
-  }
-  for (const end = off + (len & ~1); i < end; i += 2) {
-    hi += u8(b, i);
-    lo += u8(b, i + 1);
-  }
-  if ((len & 1) !== 0) hi += u8(b, i);
-  return hi * 256 + lo;
+  return acc + wordSum(b, off, len);
 }
 
 /** To sixteen bits, carries added back in. */

@@ -10,7 +10,7 @@
  * Options are carried as octets; none is interpreted.
  */
 
-import { setU8, setU16, setU32, u8, u16, u32 } from "./bytes.ts";
+import { setU8, setU16, setU32, u8, u16, u32, wordSum20 } from "./bytes.ts";
 import { finish, sum } from "./checksum.ts";
 import { DropReason, type DropReasonCode, NOT_DROPPED } from "./drop-reason.ts";
 import { formatIpv4, type Ipv4Addr } from "./ipv4-addr.ts";
@@ -165,17 +165,7 @@ export function fillChecksum(b: Uint8Array, off: number): void {
 }
 
 function headerSum(b: Uint8Array, off: number): number {
-  const s =
-    u16(b, off) +
-    u16(b, off + 2) +
-    u16(b, off + 4) +
-    u16(b, off + 6) +
-    u16(b, off + 8) +
-    u16(b, off + 10) +
-    u16(b, off + 12) +
-    u16(b, off + 14) +
-    u16(b, off + 16) +
-    u16(b, off + 18);
+  const s = wordSum20(b, off);
   const len = headerLen(b, off);
   return len === HEADER_LEN ? s : sum(b, off + HEADER_LEN, len - HEADER_LEN, s);
 }

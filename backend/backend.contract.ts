@@ -210,6 +210,15 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
       expect(await backend.iptablesSave(pod, "ipv4")).toContain("CNI-a");
     });
 
+    it("makes a chain with -N once", async () => {
+      const text = "*nat\n-N CNI-once\n-A CNI-once -j ACCEPT\nCOMMIT\n";
+      const op: RtnlOp = { op: "iptables.restore", netns: pod, family: "ipv4", noflush: true, text };
+      await backend.apply([op]);
+      expect(await codeOf(backend.apply([op]))).not.toBe("no error");
+      const lines = (await backend.iptablesSave(pod, "ipv4")).split("\n");
+      expect(lines.filter((line) => line === "-A CNI-once -j ACCEPT")).toHaveLength(1);
+    });
+
     it("refuses a rules text as a whole", async () => {
       const code = await codeOf(
         backend.apply([

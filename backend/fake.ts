@@ -454,6 +454,11 @@ export class FakeBackend implements Backend {
         continue;
       }
       const [, command = "", name = "", rest = ""] = /^(-[A-Z]) (\S+) ?(.*)$/.exec(line) ?? [];
+      if (command === "-N") {
+        if (table.has(name)) throw bad(line, "chain exists");
+        table.set(name, { policy: "-", rules: [] });
+        continue;
+      }
       const chain = table.get(name);
       if (chain === undefined) throw bad(line, "no such chain");
       const target = / -j (\S+)/.exec(` ${rest}`)?.[1];

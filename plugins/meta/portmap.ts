@@ -1,0 +1,254 @@
+/**
+ * portmap: forwards ports of the host to a container, with iptables (the reference plugin's options). It runs after a
+ * plugin that gave addresses and changes nothing in their result. Each call is one transaction.
+ *
+ * Left out for now: the nftables backend (refused with code 2) and flushing conntrack entries of UDP ports.
+ */
+import type { Backend } from "../../backend/ops.ts";
+import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { type Cidr, contains, type Family, formatIp, parseCidr, parseIp } from "../../ipam/ip.ts";
+import { cleanupBackend, sandboxBackend, savedRules, socketOf, statusBackend } from "../cni/data-plane.ts";
+import { CniError, NOT_AS_ADDED, UNSUPPORTED_FIELD } from "../cni/error.ts";
+import { badField, Fields } from "../cni/fields.ts";
+import type { PluginHost } from "../cni/host.ts";
+import type { CmdArgs, JsonObject, Plugin, Result } from "../cni/types.ts";
+import {
+  type ForwardOptions,
+  forwardAddText,
+  forwardDelText,
+  forwardGcText,
+  forwardMissing,
+  isAnyAddress,
+  type PortMapping,
+  type Protocol,
+  parseForward,
+} from "../netfilter/port-forward.ts";
+import type { SavedTable } from "../netfilter/rules-text.ts";
+
+const DEFAULT_MARK_BIT = 13;
+const ATTEMPTS = 8;
+const MAX_PORT = 65535;
+
+export type PortmapConf = {
+  readonly snat: boolean;
+  readonly masqAll: boolean;
+  readonly markBit: number;
+  readonly externalSetMarkChain: string | undefined;
+  readonly conditions: Readonly<Record<Family, readonly string[]>>;
+  readonly mappings: readonly PortMapping[];
+};
+
+function parseProtocol(fields: Fields): Protocol {
+  const text = (fields.text("protocol") || "tcp").toLowerCase();
+  if (text === "tcp" || text === "udp" || text === "sctp") return text;
+  throw fields.bad("protocol", '"tcp", "udp" or "sctp"');
+}
+
+function parseMapping(fields: Fields): PortMapping {
+  const port = (key: string): number => {
+    const value = fields.int(key, 1, MAX_PORT);
+    if (value === undefined) throw fields.bad(key, `a port from 1 to ${MAX_PORT}`);
+    return value;
+  };
+  const hostIp = fields.text("hostIP") || undefined;
+  const parsed = hostIp === undefined ? undefined : parseIp(hostIp);
+  if (hostIp !== undefined && parsed === undefined) throw fields.bad("hostIP", "an address");
+  return {
+    hostPort: port("hostPort"),
+    containerPort: port("containerPort"),
+    protocol: parseProtocol(fields),
+    hostIp: parsed === undefined ? undefined : formatIp(parsed),
+  };
+}
+
+export function parsePortmapConf(conf: JsonObject): PortmapConf {
+  const fields = new Fields(conf);
+  const backend = fields.text("backend") || "iptables";
+  if (backend === "nftables")
+    throw new CniError(UNSUPPORTED_FIELD, 'backend: found "nftables", which is not supported yet');
+  if (backend !== "iptables") throw fields.bad("backend", '"iptables"');
+  const external = fields.text("externalSetMarkChain") || undefined;
+  if (external !== undefined && fields.raw("markMasqBit") !== undefined) {
+    throw fields.bad("markMasqBit", "nothing where externalSetMarkChain is given");
+  }
+  return {
+    snat: fields.flag("snat") ?? true,
+    masqAll: fields.flag("masqAll") ?? false,
+    markBit: fields.int("markMasqBit", 0, 31) ?? DEFAULT_MARK_BIT,
+    externalSetMarkChain: external,
+    conditions: { 4: fields.texts("conditionsV4"), 6: fields.texts("conditionsV6") },
+    mappings: fields.object("runtimeConfig")?.objects("portMappings").map(parseMapping) ?? [],
+  };
+}
+
+function optionsFor(conf: PortmapConf, family: Family): ForwardOptions {
+  const { snat, masqAll, markBit, externalSetMarkChain } = conf;
+  return { snat, masqAll, markBit, externalSetMarkChain, conditions: conf.conditions[family] };
+}
+
+/** The mappings that concern one family; an address that stands for all becomes none. */
+export function mappingsFor(mappings: readonly PortMapping[], family: Family): readonly PortMapping[] {
+  return mappings.flatMap((mapping) => {
+    if (mapping.hostIp === undefined) return [mapping];
+    const ip = parseIp(mapping.hostIp);
+    if (ip?.family !== family) return [];
+    return isAnyAddress({ ip, len: family === 4 ? 32 : 128 }) ? [{ ...mapping, hostIp: undefined }] : [mapping];
+  });
+}
+
+/** The container's first address of each family. */
+function targets(result: Result): readonly Cidr[] {
+  const found: Cidr[] = [];
+  for (const { address, interface: index } of result.ips) {
+    const on = index === undefined ? undefined : result.interfaces[index];
+    if (on !== undefined && on.sandbox === undefined) continue;
+    const cidr = parseCidr(address);
+    if (cidr !== undefined && !found.some((f) => f.ip.family === cidr.ip.family)) found.push(cidr);
+  }
+  return found;
+}
+
+function needPrevResult(args: CmdArgs): Result {
+  if (args.prevResult === undefined)
+    throw badField("prevResult", undefined, "the result of a plugin that gives addresses, earlier in the list");
+  return args.prevResult;
+}
+
+function restoreOp(family: Family, text: string): RtnlOp {
+  return {
+    op: "iptables.restore",
+    netns: "host",
+    family: family === 4 ? "ipv4" : "ipv6",
+    text,
+    noflush: true,
+    source: "CNI plugin portmap",
+  };
+}
+
+/** The device that leads to the container: a packet from 127.0.0.1 may leave there only with route_localnet. */
+async function deviceTo(backend: Backend, target: Cidr): Promise<string | undefined> {
+  let best: { readonly len: number; readonly dev: string } | undefined;
+  for (const route of await backend.routes("host")) {
+    const dst = route.dst === "default" ? undefined : parseCidr(route.dst);
+    if (dst === undefined || route.dev === undefined || !contains(dst, target.ip)) continue;
+    if (best === undefined || dst.len > best.len) best = { len: dst.len, dev: route.dev };
+  }
+  return best?.dev;
+}
+
+export function planAdd(
+  conf: PortmapConf,
+  args: CmdArgs,
+  target: Cidr,
+  saved: SavedTable,
+  dev: string | undefined,
+): readonly RtnlOp[] {
+  const { family } = target.ip;
+  const owner = { network: args.name, containerId: args.containerId };
+  const text = forwardAddText(saved, owner, target, mappingsFor(conf.mappings, family), optionsFor(conf, family));
+  if (text === undefined) return [];
+  const ops: RtnlOp[] = [restoreOp(family, text)];
+  if (family === 4 && conf.snat && dev !== undefined) {
+    ops.push({
+      op: "sysctl.set",
+      netns: "host",
+      key: `net.ipv4.conf.${dev.replaceAll(".", "/")}.route_localnet`,
+      value: "1",
+    });
+  }
+  return ops;
+}
+
+/** Plans from the rules as they are and applies; plans again if another call changed them in between. */
+async function replan(backend: Backend, plan: () => Promise<readonly RtnlOp[]>): Promise<void> {
+  let before = JSON.stringify(await plan());
+  for (let attempt = 1; ; attempt++) {
+    const ops = JSON.parse(before) as readonly RtnlOp[];
+    if (ops.length === 0) return;
+    try {
+      await backend.apply(ops);
+      return;
+    } catch (error) {
+      const now = JSON.stringify(await plan());
+      if (attempt >= ATTEMPTS || !(error instanceof NetlinkError) || now === before) throw error;
+      before = now;
+    }
+  }
+}
+
+async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
+  const conf = parsePortmapConf(args.conf);
+  const result = needPrevResult(args);
+  if (conf.mappings.length === 0) return result;
+  const backend = await sandboxBackend(args, host);
+  await replan(backend, async () => {
+    const ops: RtnlOp[] = [];
+    for (const target of targets(result)) {
+      const { family } = target.ip;
+      if (mappingsFor(conf.mappings, family).length === 0) continue;
+      const saved = parseForward(await savedRules(backend, family));
+      ops.push(...planAdd(conf, args, target, saved, family === 4 ? await deviceTo(backend, target) : undefined));
+    }
+    return ops;
+  });
+  return result;
+}
+
+async function removeRules(backend: Backend, plan: (saved: SavedTable) => string | undefined): Promise<void> {
+  await replan(backend, async () => {
+    const ops: RtnlOp[] = [];
+    for (const family of [4, 6] as const) {
+      const text = plan(parseForward(await savedRules(backend, family)));
+      if (text !== undefined) ops.push(restoreOp(family, text));
+    }
+    return ops;
+  });
+}
+
+async function del(args: CmdArgs, host: PluginHost): Promise<void> {
+  const conf = parsePortmapConf(args.conf);
+  // as with the reference: the runtime names the same mappings again, and without any there is nothing to look for
+  if (conf.mappings.length === 0) return;
+  const { backend } = await cleanupBackend(args, host);
+  if (backend === undefined) return;
+  await removeRules(backend, (saved) => forwardDelText(saved, { network: args.name, containerId: args.containerId }));
+}
+
+async function check(args: CmdArgs, host: PluginHost): Promise<void> {
+  const conf = parsePortmapConf(args.conf);
+  const result = needPrevResult(args);
+  if (conf.mappings.length === 0) return;
+  const backend = await sandboxBackend(args, host);
+  const owner = { network: args.name, containerId: args.containerId };
+  for (const target of targets(result)) {
+    const mappings = mappingsFor(conf.mappings, target.ip.family);
+    if (mappings.length === 0) continue;
+    const saved = parseForward(await savedRules(backend, target.ip.family));
+    for (const mapping of mappings) {
+      const missing = forwardMissing(saved, owner, target, mapping);
+      if (missing !== undefined) throw new CniError(NOT_AS_ADDED, missing);
+    }
+  }
+}
+
+async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
+  parsePortmapConf(args.conf);
+  const valid = new Set(args.validAttachments.map((owner) => owner.containerId));
+  const backend = await host.backend("", socketOf(args));
+  await removeRules(backend, (saved) => forwardGcText(saved, args.name, valid));
+}
+
+async function status(args: CmdArgs, host: PluginHost): Promise<void> {
+  parsePortmapConf(args.conf);
+  await statusBackend(args, host);
+}
+
+export const portmap: Plugin = {
+  name: "portmap",
+  about: "forwards ports of the host to a container",
+  add,
+  del,
+  check,
+  gc,
+  status,
+};

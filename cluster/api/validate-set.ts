@@ -24,6 +24,7 @@ type Source = { readonly labels: Labels; readonly spec: PodSpec };
 
 export function validateSet(objects: readonly KubeObject[], report: SetReport): void {
   checkDuplicates(objects, report);
+  checkNamespaces(objects, report);
   const sources = podSources(objects);
   const given = new Set(
     objects
@@ -55,6 +56,20 @@ function checkDuplicates(objects: readonly KubeObject[], report: SetReport): voi
         "each object once",
       );
     seen.add(key);
+  }
+}
+
+const BUILTIN_NAMESPACES: readonly string[] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/** Kubernetes would refuse an object whose namespace is not there; here the namespace is made, with one warning. */
+function checkNamespaces(objects: readonly KubeObject[], report: SetReport): void {
+  const known = new Set(BUILTIN_NAMESPACES);
+  for (const object of objects) if (object.kind === "Namespace") known.add(object.metadata.name);
+  for (const object of objects) {
+    const { namespace } = object.metadata;
+    if (namespace === undefined || known.has(namespace)) continue;
+    known.add(namespace);
+    report(object, "warning", ["metadata", "namespace"], namespace, "a Namespace object of this name, it is created");
   }
 }
 

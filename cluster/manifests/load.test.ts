@@ -222,6 +222,11 @@ describe("loading manifests", () => {
       "x.yaml:2: kind: found NetworkPolicy, expected a kind that podwire acts on: policies are not enforced yet",
     ],
     [
+      "a namespace that is not there",
+      pod().replace("  name: p\n", "  name: p\n  namespace: shop\n"),
+      "x.yaml:5: metadata.namespace: found shop, expected a Namespace object of this name, it is created",
+    ],
+    [
       "a file without objects",
       "# nothing\n---\n",
       "x.yaml: file: found no objects, expected a Kubernetes object at least",

@@ -3,7 +3,7 @@ import type { Backend } from "../backend/ops.ts";
 import type { PluginHost } from "./cni/host.ts";
 import { memoryHost } from "./cni/host-memory.ts";
 import { runPlugin } from "./cni/skel.ts";
-import type { Command, Json, JsonObject } from "./cni/types.ts";
+import { type Command, type Json, type JsonObject, pluginNamed } from "./cni/types.ts";
 import { PLUGINS } from "./registry.ts";
 
 /** A small generator with a seed (mulberry32). */
@@ -55,7 +55,7 @@ export class TestNode {
   }
 
   async call(command: Command, conf: JsonObject, options: CallOptions = {}): Promise<Answer> {
-    const plugin = PLUGINS.get(String(conf.type));
+    const plugin = pluginNamed(PLUGINS, String(conf.type));
     if (plugin === undefined) throw new Error(`no plugin ${String(conf.type)}`);
     const env = {
       CNI_COMMAND: command,

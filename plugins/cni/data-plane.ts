@@ -26,7 +26,7 @@ export async function cleanupBackend(args: CmdArgs, host: PluginHost): Promise<C
     const backend = await host.backend(args.netns, socketOf(args));
     return { backend, hasSandbox: args.netns !== "" && (await backend.hasNetns(args.netns)) };
   } catch (error) {
-    if (!(error instanceof CniError) || (error.code !== NO_BACKEND && error.code !== TRY_AGAIN)) throw error;
+    if (!(error instanceof CniError) || ![NO_BACKEND, TRY_AGAIN, BAD_NETNS].includes(error.code)) throw error;
     host.warn(`${args.command} of ${args.containerId} ${args.ifname}: goes on without a data plane: ${error.message}`);
     return { backend: undefined, hasSandbox: false };
   }

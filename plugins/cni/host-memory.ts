@@ -5,11 +5,11 @@ import { MemoryLeaseStore } from "../../ipam/store-memory.ts";
 import { InProcessExec } from "./exec-in-process.ts";
 import { MemoryFiles } from "./files-memory.ts";
 import type { Exec, Files, PluginHost } from "./host.ts";
-import type { Plugin } from "./types.ts";
+import type { PluginSet } from "./types.ts";
 
 export type MemoryHostOptions = {
   readonly backend: Backend;
-  readonly plugins: ReadonlyMap<string, Plugin>;
+  readonly plugins: PluginSet;
   /** In [0, 1): names and MAC addresses come from it. */
   readonly random: () => number;
   readonly warn?: (text: string) => void;

@@ -83,3 +83,10 @@ export interface Plugin {
   gc(args: CmdArgs, host: PluginHost): Promise<void>;
   status(args: CmdArgs, host: PluginHost): Promise<void>;
 }
+
+/** Plugins by name. */
+export type PluginSet = Readonly<Record<string, Plugin>>;
+
+export function pluginNamed(plugins: PluginSet, name: string): Plugin | undefined {
+  return Object.hasOwn(plugins, name) ? plugins[name] : undefined;
+}

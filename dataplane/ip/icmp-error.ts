@@ -30,7 +30,7 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   const limited = type === icmpv4.DEST_UNREACH ? code !== icmpv4.FRAG_NEEDED : type !== icmpv4.REDIRECT;
   if (limited && dst.type !== "local" && !ns.icmpLimit.allow(source, ns.world.loop.time)) return;
   const ours = ns.fib.dst(address).type === "local";
-  const from = ours ? address : sourceFor(ns, dst);
+  const from = ours ? address : sourceFor(dst);
   if (from === 0) return;
 
   const quote = Math.min(skb.end - at, MAX_LEN - ipv4.HEADER_LEN - icmpv4.HEADER_LEN);

@@ -27,7 +27,7 @@ export function outDev(ns: NetNs, dst: Dst): NetDev | null {
 }
 
 /** The address that a packet to this destination is sent from, where its socket has not chosen; 0 if there is none. */
-export function sourceFor(ns: NetNs, dst: Dst): Ipv4Addr | 0 {
+export function sourceFor(dst: Dst): Ipv4Addr | 0 {
   const route = dst.route;
   if (route === null) return 0;
   if (route.src !== 0) return route.src;
@@ -75,7 +75,7 @@ export function output(ns: NetNs, skb: Skb): void {
 
 /** The most octets of IP that may leave in one packet. */
 function mtuOf(dst: Dst, dev: NetDev): number {
-  return dst.mtu < dev.mtu ? dst.mtu : dev.mtu;
+  return Math.min(dst.mtu, dev.mtu);
 }
 
 /** ip_finish_output2: to the neighbour. */

@@ -1,5 +1,6 @@
 /**
- * The sysctls that the stack reads, with the kernel's defaults, and those that it only stores. Documentation/networking/
+ * The sysctls that the stack reads, with the kernel's defaults, and those that it only stores. There are none of IPv6: the
+ * stack has no IPv6 yet, and a key that does not exist says so, as on a kernel booted with ipv6.disable=1. Documentation/networking/
  * ip-sysctl.rst is the reference. Keys are dotted; a dot inside a device name is written as `/`.
  *
  * The packet path reads the decoded fields, never the map.
@@ -18,7 +19,6 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "net.ipv4.conf.all.arp_announce": "0",
   "net.ipv4.conf.all.proxy_arp": "0",
   "net.ipv4.vs.conntrack": "0",
-  "net.ipv6.conf.all.forwarding": "0",
   "net.bridge.bridge-nf-call-iptables": "1",
   "net.bridge.bridge-nf-call-ip6tables": "1",
   "net.bridge.bridge-nf-call-arptables": "1",
@@ -36,7 +36,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
 
 /** Per-interface keys that Linux offers for every interface. */
 const PER_DEVICE =
-  /^net\.ipv[46]\.(conf|neigh)\.[^.]+\.(rp_filter|route_localnet|arp_ignore|arp_announce|arp_notify|proxy_arp|proxy_delay|forwarding|accept_ra|accept_dad|enhanced_dad|disable_ipv6|keep_addr_on_down|proxy_ndp|accept_local|send_redirects|base_reachable_time_ms|gc_stale_time|autoconf)$/;
+  /^net\.ipv4\.(conf|neigh)\.[^.]+\.(rp_filter|route_localnet|arp_ignore|arp_announce|arp_notify|proxy_arp|proxy_delay|forwarding|accept_local|send_redirects|base_reachable_time_ms|gc_stale_time)$/;
 
 export class Sysctls {
   readonly #values = new Map<string, string>();
@@ -61,7 +61,7 @@ export class Sysctls {
 
   /** Whether there is such a key. Others cannot be written, as a missing file in /proc/sys cannot. */
   known(key: string): boolean {
-    return key in DEFAULTS || PER_DEVICE.test(key) || /^net\.(ipv4|ipv6|netfilter|bridge|core)\./.test(key);
+    return key in DEFAULTS || PER_DEVICE.test(key) || /^net\.(ipv4|netfilter|bridge|core)\./.test(key);
   }
 
   set(key: string, value: string): void {

@@ -37,7 +37,7 @@ export class PingSocket implements PingReceiver {
   send(to: Ipv4Addr, seq: number, data: Uint8Array, options: PingOptions = {}): boolean {
     const ns = this.#ns;
     const dst = ns.fib.dst(to);
-    const src = sourceFor(ns, dst);
+    const src = sourceFor(dst);
     if (src === 0) return false;
     const len = icmpv4.HEADER_LEN + data.length;
     const skb = ns.world.pool.alloc(ipv4.HEADER_LEN + len);

@@ -167,7 +167,7 @@ export class TcpSocket {
     const dst = ns.fib.dst(remote);
     if (dst.type === "none") return "ENETUNREACH";
     if (dst.type === "unreachable" || dst.type === "prohibit" || dst.type === "blackhole") return "EHOSTUNREACH";
-    const local = from.address ?? (sourceFor(ns, dst) as Ipv4Addr);
+    const local = from.address ?? (sourceFor(dst) as Ipv4Addr);
     if (local === 0) return "ENETUNREACH";
     const port =
       from.port ??

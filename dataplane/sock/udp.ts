@@ -77,15 +77,37 @@ export class UdpSocket {
 
   /** Sends `len` octets. Answers false where there is no route or no address to send from. */
   send(to: Ipv4Addr, toPort: number, bytes: Uint8Array, off: number, len: number): boolean {
+    const dst = this.#route(to);
+    return this.#src !== 0 && this.#transmit(dst, this.#src, to, toPort, bytes, off, len);
+  }
+
+  /** Sends from one of the host's addresses: an answer leaves from where the question came to (IP_PKTINFO). */
+  reply(from: Ipv4Addr, to: Ipv4Addr, toPort: number, bytes: Uint8Array, off: number, len: number): boolean {
+    return this.#transmit(this.#route(to), from, to, toPort, bytes, off, len);
+  }
+
+  #route(to: Ipv4Addr): Dst {
     const ns = this.ns;
     let dst = this.#dst;
     if (dst === null || dst.address !== to || !ns.fib.valid(dst)) {
       dst = ns.fib.dst(to);
       this.#dst = dst;
-      this.#src = this.address !== ANY ? this.address : (sourceFor(ns, dst) as Ipv4Addr);
+      this.#src = this.address !== ANY ? this.address : (sourceFor(dst) as Ipv4Addr);
     }
-    if (this.#src === 0 || dst.type === "unreachable" || dst.type === "prohibit") return false;
-    const src = this.#src;
+    return dst;
+  }
+
+  #transmit(
+    dst: Dst,
+    src: Ipv4Addr,
+    to: Ipv4Addr,
+    toPort: number,
+    bytes: Uint8Array,
+    off: number,
+    len: number,
+  ): boolean {
+    const ns = this.ns;
+    if (dst.type === "unreachable" || dst.type === "prohibit" || dst.type === "none") return false;
     const skb = ns.world.pool.alloc(HEAD + len);
     const b = skb.buf;
     const at = skb.data;

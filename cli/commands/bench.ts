@@ -1,0 +1,51 @@
+/** `podwire bench`: questions answered with numbers, as a table and as JSON lines. */
+import { Command } from "commander";
+import { benchForward } from "../../bench/forward.ts";
+import { benchLookups } from "../../bench/lookups.ts";
+import type { Metric } from "../../bench/measure.ts";
+import { integer } from "../cluster-options.ts";
+import { OK, UNEXPECTED } from "../exit.ts";
+import { table } from "../print.ts";
+
+type Flags = { readonly services: number; readonly packets: number; readonly samples: number; readonly quiet?: boolean };
+
+export function benchCommand(end: (code: number) => void): Command {
+  const bench = new Command("bench").description("measure: forwarding and rule lookups");
+  const options = (command: Command): Command =>
+    command
+      .option("--services <count>", "Services in the ruleset", integer(1, 100_000), 1000)
+      .option("--packets <count>", "packets in a sample", integer(100, 100_000_000), 500_000)
+      .option("--samples <count>", "samples; their median counts", integer(1, 100), 5)
+      .option("-q, --quiet", "JSON lines only");
+  bench.addCommand(
+    options(new Command("forward"))
+      .description("packets per CPU second over the VXLAN path and through a ClusterIP")
+      .action((flags: Flags) => end(report(benchForward({ ...flags, progress: progress(flags) }), flags))),
+  );
+  bench.addCommand(
+    options(new Command("lookups"))
+      .description("what the first packet of a flow costs with many Services")
+      .action((flags: Flags) => end(report(benchLookups({ ...flags, progress: progress(flags) }), flags))),
+  );
+  return bench;
+}
+
+function progress(flags: Flags): (what: string) => void {
+  return (what) => {
+    if (process.stderr.isTTY === true && !flags.quiet) process.stderr.write(`measuring ${what}\n`);
+  };
+}
+
+/** Delivery is part of the result: a packet lost or changed makes the run fail. */
+function report(metrics: readonly Metric[], flags: Flags): number {
+  if (!flags.quiet) {
+    const rows = metrics.map(({ metric, value, unit, ...details }) => {
+      const rest = Object.entries(details).map(([key, detail]) => `${key} ${detail}`);
+      return [metric, value.toLocaleString("en"), unit, rest.join(", ")];
+    });
+    process.stdout.write(table([["metric", "value", "unit", "details"], ...rows]));
+    process.stdout.write("\n");
+  }
+  for (const metric of metrics) process.stdout.write(`${JSON.stringify(metric)}\n`);
+  return metrics.every((m) => m.corrupted === undefined || (m.corrupted === 0 && m.delivered === m.sent)) ? OK : UNEXPECTED;
+}

@@ -1,0 +1,45 @@
+/** What matches and targets see of a packet at a hook. One object a namespace, filled for each hook call. */
+import type { NetDev } from "../dev/netdev.ts";
+import type { NetNs } from "../netns/netns.ts";
+import type { Skb } from "../skb/skb.ts";
+import type { TracedRule } from "../skb/trace.ts";
+import type { Conn } from "./conn.ts";
+import type { Nat } from "./nat.ts";
+import type { NfState } from "./state.ts";
+
+export class NfPacket {
+  ns: NetNs;
+  skb: Skb;
+  /** The octets, where the IPv4 and the transport header start, and where the packet ends. */
+  b: Uint8Array;
+  network = 0;
+  transport = 0;
+  end = 0;
+  /** Addresses as signed 32-bit integers. */
+  src = 0;
+  dst = 0;
+  proto = 0;
+  /** Octets from the start of the datagram; 0 for a whole one or the first. */
+  fragment = 0;
+  hook = 0;
+  input: NetDev | null = null;
+  output: NetDev | null = null;
+  /** Null where the packet has no connection: invalid, untracked, or tracking is off. */
+  conn: Conn | null = null;
+  /** Set by a match that finds the packet broken: it is dropped at once (hotdrop). */
+  hotdrop = false;
+  /** Rules looked at. */
+  examined = 0;
+  /** Rules that matched; collected for traced packets only. */
+  traced: TracedRule[] | null = null;
+  readonly state: NfState;
+  readonly nat: Nat;
+
+  constructor(ns: NetNs, skb: Skb, state: NfState, nat: Nat) {
+    this.ns = ns;
+    this.skb = skb;
+    this.b = skb.buf;
+    this.state = state;
+    this.nat = nat;
+  }
+}

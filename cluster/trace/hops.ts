@@ -15,15 +15,18 @@ export type Names = {
   originOfRoute(node: string, route: string): string;
 };
 
-/** Hops are numbered from `first`. */
-export function hopsOf(track: Track, names: Names, first = 1): Hop[] {
-  const hops: Hop[] = [];
-  let n = first - 1;
+/** A hop and the number of the event that it tells. */
+export type ToldHop = Hop & { readonly event: number };
+
+/** Hops are numbered from 1. */
+export function hopsOf(track: Track, names: Names): ToldHop[] {
+  const hops: ToldHop[] = [];
+  let n = 0;
   for (const [i, event] of track.events.entries()) {
     const made = hopsOfEvent(event, track.events[i + 1], names);
     if (made.length === 0) continue;
     n++;
-    for (const hop of made) hops.push({ ...hop, n });
+    for (const hop of made) hops.push({ ...hop, n, event: i });
   }
   return hops;
 }

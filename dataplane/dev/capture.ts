@@ -40,9 +40,15 @@ export class Capture implements Tap {
 
   frame(dev: NetDev, skb: Skb, start: number, direction: "in" | "out"): void {
     if (this.frames.length >= this.#limit) return;
-    const bytes = skb.buf.slice(start, skb.end);
-    if (skb.csum === CHECKSUM_PARTIAL) writeChecksum(bytes, skb.csumStart - start, skb.csumOffset, bytes.length);
+    const bytes = frameBytes(skb, start);
     const { world, node, name } = dev.ns;
     this.frames.push({ time: world.loop.time, node, netns: name, dev: dev.name, direction, bytes });
   }
+}
+
+/** A copy of the frame as a wire would carry it. */
+export function frameBytes(skb: Skb, start: number): Uint8Array {
+  const bytes = skb.buf.slice(start, skb.end);
+  if (skb.csum === CHECKSUM_PARTIAL) writeChecksum(bytes, skb.csumStart - start, skb.csumOffset, bytes.length);
+  return bytes;
 }

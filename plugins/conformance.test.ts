@@ -7,5 +7,5 @@ pluginConformance(
     const backend = new FakeBackend();
     return { backend, dispose: () => backend.close() };
   },
-  { ipv6: true },
+  { ipv6: true, sameSubnetTwice: true },
 );

@@ -1,0 +1,74 @@
+/**
+ * A Backend on a host of the emulator, in this process: every call is done when it returns, so calls never overlap.
+ * What packets do with the changes is the event loop's business; nothing here runs it.
+ */
+import type { Host } from "../dataplane/host/host.ts";
+import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
+import { dumpAddrs, dumpFdb, dumpLinks, dumpNeighs, dumpRoutes } from "../dataplane/netns/rtnl-dump.ts";
+import {
+  type AddrInfo,
+  type FdbInfo,
+  type LinkInfo,
+  type NeighInfo,
+  NetlinkError,
+  type NetnsRef,
+  type RouteInfo,
+  type RtnlOp,
+} from "../dataplane/netns/rtnl-ops.ts";
+import type { Backend } from "./ops.ts";
+
+export class EmulatedBackend implements Backend {
+  readonly host: Host;
+
+  constructor(host: Host) {
+    this.host = host;
+  }
+
+  async apply(ops: readonly RtnlOp[]): Promise<void> {
+    applyOps(this.host, ops);
+  }
+
+  async addNetns(name: string): Promise<string> {
+    return this.host.addNetns(name);
+  }
+
+  async delNetns(path: string): Promise<void> {
+    this.host.delNetns(path);
+  }
+
+  async hasNetns(path: string): Promise<boolean> {
+    return this.host.sandboxes.has(path);
+  }
+
+  async links(netns: NetnsRef): Promise<readonly LinkInfo[]> {
+    return dumpLinks(this.host.netns(netns));
+  }
+
+  async addrs(netns: NetnsRef): Promise<readonly AddrInfo[]> {
+    return dumpAddrs(this.host.netns(netns));
+  }
+
+  async routes(netns: NetnsRef): Promise<readonly RouteInfo[]> {
+    return dumpRoutes(this.host.netns(netns));
+  }
+
+  async neighs(netns: NetnsRef): Promise<readonly NeighInfo[]> {
+    return dumpNeighs(this.host.netns(netns));
+  }
+
+  async fdb(netns: NetnsRef): Promise<readonly FdbInfo[]> {
+    return dumpFdb(this.host.netns(netns));
+  }
+
+  async sysctl(netns: NetnsRef, key: string): Promise<string | undefined> {
+    return this.host.netns(netns).sysctls.get(key);
+  }
+
+  async iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6"): Promise<string> {
+    this.host.netns(netns);
+    if (family === "ipv6") return "";
+    throw new NetlinkError("EOPNOTSUPP", "iptables rules are not supported yet");
+  }
+
+  async close(): Promise<void> {}
+}

@@ -109,6 +109,17 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
       expect(outside?.peerIfindex).toBe(inside?.ifindex);
     });
 
+    it("tells one link by name, and the addresses of one device", async () => {
+      await backend.apply([bridge, veth(), { op: "addr.add", netns: "host", dev: "ctbr0", address: "10.201.0.1/24" }]);
+      expect(await backend.link("host", "ctbr0")).toEqual(await linkOf("host", "ctbr0"));
+      expect(await backend.link("host", "ctveth0")).toEqual(await linkOf("host", "ctveth0"));
+      expect(await backend.link("host", "ctnone")).toBeUndefined();
+      expect(await backend.addrs("host", "ctbr0")).toEqual([
+        { dev: "ctbr0", address: "10.201.0.1/24", scope: "global" },
+      ]);
+      expect(await backend.addrs("host", "ctnone")).toEqual([]);
+    });
+
     it("tells the carrier of a veth from both ends", async () => {
       await backend.apply([bridge, veth()]);
       expect((await linkOf("host", "ctveth0"))?.carrier).toBe(false);

@@ -3,6 +3,7 @@
  * What packets do with the changes is the event loop's business; nothing here runs it.
  */
 import type { Host } from "../dataplane/host/host.ts";
+import type { NetNs } from "../dataplane/netns/netns.ts";
 import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
 import { dumpAddrs, dumpFdb, dumpLinks, dumpNeighs, dumpRoutes } from "../dataplane/netns/rtnl-dump.ts";
 import {
@@ -16,6 +17,13 @@ import {
   type RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
 import type { Backend } from "./ops.ts";
+
+/** The namespace as if it had this one device: a dump of it reads no others. */
+function only(ns: NetNs, name: string): NetNs {
+  const dev = ns.dev(name);
+  const devs: NetNs["devs"] = new Map(dev === undefined ? [] : [[dev.ifindex, dev]]);
+  return Object.create(ns, { devs: { value: devs } }) as NetNs;
+}
 
 export class EmulatedBackend implements Backend {
   readonly host: Host;
@@ -44,8 +52,13 @@ export class EmulatedBackend implements Backend {
     return dumpLinks(this.host.netns(netns));
   }
 
-  async addrs(netns: NetnsRef): Promise<readonly AddrInfo[]> {
-    return dumpAddrs(this.host.netns(netns));
+  async link(netns: NetnsRef, name: string): Promise<LinkInfo | undefined> {
+    return dumpLinks(only(this.host.netns(netns), name))[0];
+  }
+
+  async addrs(netns: NetnsRef, dev?: string): Promise<readonly AddrInfo[]> {
+    const ns = this.host.netns(netns);
+    return dumpAddrs(dev === undefined ? ns : only(ns, dev));
   }
 
   async routes(netns: NetnsRef): Promise<readonly RouteInfo[]> {

@@ -144,8 +144,12 @@ export class FakeBackend implements Backend {
     return this.#ns(netns).links.map(({ peer: _, ...link }) => link);
   }
 
-  async addrs(netns: NetnsRef): Promise<readonly AddrInfo[]> {
-    return [...this.#ns(netns).addrs];
+  async link(netns: NetnsRef, name: string): Promise<LinkInfo | undefined> {
+    return (await this.links(netns)).find((link) => link.name === name);
+  }
+
+  async addrs(netns: NetnsRef, dev?: string): Promise<readonly AddrInfo[]> {
+    return this.#ns(netns).addrs.filter((addr) => dev === undefined || addr.dev === dev);
   }
 
   async routes(netns: NetnsRef): Promise<readonly RouteInfo[]> {

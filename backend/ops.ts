@@ -24,7 +24,10 @@ export interface Backend {
   /** Whether the path names a namespace now. */
   hasNetns(path: string): Promise<boolean>;
   links(netns: NetnsRef): Promise<readonly LinkInfo[]>;
-  addrs(netns: NetnsRef): Promise<readonly AddrInfo[]>;
+  /** One link by name, for who would else read all of a node's. */
+  link(netns: NetnsRef, name: string): Promise<LinkInfo | undefined>;
+  /** Of all devices, or of one; a missing device has none. */
+  addrs(netns: NetnsRef, dev?: string): Promise<readonly AddrInfo[]>;
   /** Routes of the main table and of others, without the local table. */
   routes(netns: NetnsRef): Promise<readonly RouteInfo[]>;
   neighs(netns: NetnsRef): Promise<readonly NeighInfo[]>;

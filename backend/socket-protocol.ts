@@ -15,6 +15,7 @@ export const METHODS = [
   "delNetns",
   "hasNetns",
   "links",
+  "link",
   "addrs",
   "routes",
   "neighs",

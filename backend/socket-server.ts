@@ -51,8 +51,10 @@ async function run(backend: Backend, { method, params }: Request): Promise<unkno
       return backend.hasNetns(text(first));
     case "links":
       return backend.links(text(first));
+    case "link":
+      return (await backend.link(text(first), text(second))) ?? null;
     case "addrs":
-      return backend.addrs(text(first));
+      return second === undefined ? backend.addrs(text(first)) : backend.addrs(text(first), text(second));
     case "routes":
       return backend.routes(text(first));
     case "neighs":

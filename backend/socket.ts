@@ -90,8 +90,12 @@ export class SocketBackend implements Backend {
     return (await this.#call("links", [this.#ref(netns)])) as readonly LinkInfo[];
   }
 
-  async addrs(netns: NetnsRef): Promise<readonly AddrInfo[]> {
-    return (await this.#call("addrs", [this.#ref(netns)])) as readonly AddrInfo[];
+  async link(netns: NetnsRef, name: string): Promise<LinkInfo | undefined> {
+    return ((await this.#call("link", [this.#ref(netns), name])) ?? undefined) as LinkInfo | undefined;
+  }
+
+  async addrs(netns: NetnsRef, dev?: string): Promise<readonly AddrInfo[]> {
+    return (await this.#call("addrs", [this.#ref(netns), ...(dev === undefined ? [] : [dev])])) as readonly AddrInfo[];
   }
 
   async routes(netns: NetnsRef): Promise<readonly RouteInfo[]> {

@@ -7,7 +7,7 @@
  * the port to forward or for duplicate address detection (accept_dad is off).
  */
 import type { Backend } from "../../backend/ops.ts";
-import { type LinkInfo, NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { formatMac } from "../../dataplane/wire/mac-addr.ts";
 import { type Family, formatCidr, parseCidr } from "../../ipam/ip.ts";
 import { call, callAdd, delegateRequest } from "../cni/call.ts";
@@ -32,14 +32,12 @@ function randomMac(random: () => number): string {
   return formatMac((first * 0x1_0000 + (high & 0xffff)) * 0x100_0000 + low);
 }
 
-function drawNames(host: PluginHost, taken: (name: string) => boolean): Names {
+/** A name that is taken is found out by applying, and drawn again. */
+function drawNames(host: PluginHost): Names {
   const random = (): number => host.random();
-  let hostIfname: string;
-  do {
-    hostIfname = `veth${Math.floor(random() * 0x1_0000_0000)
-      .toString(16)
-      .padStart(8, "0")}`;
-  } while (taken(hostIfname));
+  const hostIfname = `veth${Math.floor(random() * 0x1_0000_0000)
+    .toString(16)
+    .padStart(8, "0")}`;
   return { hostIfname, hostMac: randomMac(random), containerMac: randomMac(random), bridgeMac: randomMac(random) };
 }
 
@@ -47,17 +45,12 @@ async function isOn(backend: Backend, key: string): Promise<boolean> {
   return (await backend.sysctl("host", key)) === "1";
 }
 
-async function readWorld(
-  backend: Backend,
-  conf: BridgeConf,
-  netns: string,
-  links: readonly LinkInfo[],
-): Promise<BridgeWorld> {
-  const bridge = links.find((link) => link.name === conf.bridge);
-  const addrs = bridge === undefined || !conf.isGateway ? [] : await backend.addrs("host");
+async function readWorld(backend: Backend, conf: BridgeConf, netns: string): Promise<BridgeWorld> {
+  const bridge = await backend.link("host", conf.bridge);
+  const addrs = bridge === undefined || !conf.isGateway ? [] : await backend.addrs("host", conf.bridge);
   return {
     bridge,
-    bridgeAddrs: addrs.filter((a) => a.dev === conf.bridge && a.scope !== "link").map((a) => a.address),
+    bridgeAddrs: addrs.filter((a) => a.scope !== "link").map((a) => a.address),
     ipv6: await hasIpv6(backend),
     forwards4: await isOn(backend, "net.ipv4.ip_forward"),
     forwards6: await isOn(backend, "net.ipv6.conf.all.forwarding"),
@@ -81,12 +74,11 @@ function isRace(error: unknown, conf: BridgeConf, names: Names): boolean {
 async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: BridgeConf, ipam: Result): Promise<Names> {
   const { netns, ifname, containerId } = args;
   for (let attempt = 1; ; attempt++) {
-    if ((await backend.links(netns)).some((link) => link.name === ifname)) {
+    if ((await backend.link(netns, ifname)) !== undefined) {
       throw new CniError(EXISTS, `sandbox ${netns}: interface ${ifname} exists already`);
     }
-    const links = await backend.links("host");
-    const names = drawNames(host, (name) => links.some((link) => link.name === name));
-    const world = await readWorld(backend, conf, netns, links);
+    const names = drawNames(host);
+    const world = await readWorld(backend, conf, netns);
     try {
       await backend.apply(planAdd(conf, { netns, ifname, containerId }, world, ipam, names));
       return names;
@@ -102,14 +94,12 @@ async function interfacesOf(
   conf: BridgeConf,
   hostIfname: string,
 ): Promise<readonly Interface[]> {
-  const outside = await backend.links("host");
-  const inside = await backend.links(args.netns);
-  const show = (links: readonly LinkInfo[], name: string, sandbox?: string): Interface => {
-    const link = links.find((l) => l.name === name);
+  const show = async (netns: string, name: string): Promise<Interface> => {
+    const link = await backend.link(netns, name);
     if (link === undefined) throw new CniError(NOT_AS_ADDED, `interface ${name}: gone right after it was made`);
-    return { name, mac: link.mac, mtu: link.mtu, ...(sandbox === undefined ? {} : { sandbox }) };
+    return { name, mac: link.mac, mtu: link.mtu, ...(netns === "host" ? {} : { sandbox: netns }) };
   };
-  return [show(outside, conf.bridge), show(outside, hostIfname), show(inside, args.ifname, args.netns)];
+  return [await show("host", conf.bridge), await show("host", hostIfname), await show(args.netns, args.ifname)];
 }
 
 /** Index of the container's interface in the result. */
@@ -166,10 +156,9 @@ async function unwire(
     const ops: RtnlOp[] = [];
     let addresses = args.prevResult?.ips.map((ip) => ip.address);
     if (hasSandbox) {
-      const link = (await backend.links(args.netns)).find((l) => l.name === args.ifname);
-      if (link !== undefined) {
+      if ((await backend.link(args.netns, args.ifname)) !== undefined) {
         ops.push({ op: "link.del", netns: args.netns, name: args.ifname });
-        const own = (await backend.addrs(args.netns)).filter((a) => a.dev === args.ifname).map((a) => a.address);
+        const own = (await backend.addrs(args.netns, args.ifname)).map((a) => a.address);
         addresses = [...(addresses ?? []), ...own];
       }
     }
@@ -208,7 +197,7 @@ async function checkLinks(args: CmdArgs, conf: BridgeConf, backend: Backend): Pr
   const outside = await backend.links("host");
   const bridge = outside.find((link) => link.name === conf.bridge);
   if (bridge?.kind !== "bridge") throw different(`bridge ${conf.bridge}: is not there`);
-  const inside = (await backend.links(args.netns)).find((link) => link.name === args.ifname);
+  const inside = await backend.link(args.netns, args.ifname);
   if (inside === undefined) throw different(`sandbox ${args.netns}: interface ${args.ifname} is not there`);
   if (inside.kind !== "veth") throw different(`interface ${args.ifname}: is of kind ${inside.kind}, expected veth`);
   if (conf.containerUp && !inside.up) throw different(`interface ${args.ifname}: is down`);
@@ -228,7 +217,7 @@ async function checkAddresses(args: CmdArgs, backend: Backend): Promise<void> {
     const cidr = parseCidr(text === "default" ? "0.0.0.0/0" : text);
     return cidr === undefined ? text : formatCidr(cidr);
   };
-  const addrs = (await backend.addrs(args.netns)).filter((a) => a.dev === args.ifname).map((a) => normal(a.address));
+  const addrs = (await backend.addrs(args.netns, args.ifname)).map((a) => normal(a.address));
   for (const ip of prev.ips) {
     const on = ip.interface === undefined ? undefined : prev.interfaces[ip.interface];
     if (on !== undefined && on.name !== args.ifname) continue;
@@ -298,8 +287,7 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
 async function status(args: CmdArgs, host: PluginHost): Promise<void> {
   const conf = parseBridgeConf(args.conf, args.name, "");
   const backend = await statusBackend(args, host);
-  const taken =
-    backend === undefined ? undefined : (await backend.links("host")).find((link) => link.name === conf.bridge);
+  const taken = await backend?.link("host", conf.bridge);
   if (taken !== undefined && taken.kind !== "bridge") {
     throw new CniError(UNAVAILABLE, `bridge ${conf.bridge}: a device of kind ${taken.kind} has that name`);
   }

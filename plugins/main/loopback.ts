@@ -16,8 +16,8 @@ export function planUp(netns: string, up: boolean): readonly RtnlOp[] {
 }
 
 async function resultOf(backend: Backend, netns: string): Promise<Result> {
-  const lo = (await backend.links(netns)).find((link) => link.name === LO);
-  const addrs = (await backend.addrs(netns)).filter((addr) => addr.dev === LO);
+  const lo = await backend.link(netns, LO);
+  const addrs = await backend.addrs(netns, LO);
   return {
     interfaces: [{ name: LO, mac: lo?.mac ?? "00:00:00:00:00:00", sandbox: netns }],
     ips: addrs.map(({ address }) => ({ interface: 0, address })),
@@ -39,7 +39,7 @@ async function del(args: CmdArgs, host: PluginHost): Promise<void> {
 
 async function check(args: CmdArgs, host: PluginHost): Promise<void> {
   const backend = await sandboxBackend(args, host);
-  const lo = (await backend.links(args.netns)).find((link) => link.name === LO);
+  const lo = await backend.link(args.netns, LO);
   if (lo?.up !== true) throw new CniError(NOT_AS_ADDED, `sandbox ${args.netns}: ${LO} is down`);
 }
 

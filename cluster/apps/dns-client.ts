@@ -1,18 +1,13 @@
 /**
- * The resolver of a pod: asks its nameserver over emulated UDP, as glibc does with resolv.conf (resolv.conf(5)): names with
- * fewer dots than `ndots` are tried with the search list first; 5 seconds a try, two tries.
+ * The resolver of a pod: asks its nameserver over emulated UDP, as glibc does with resolv.conf (resolv.conf(5)): the names
+ * of the search list in order, 5 seconds a try, two tries.
  */
 import { decode, encode } from "dns-packet";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
-
-export type ResolvConf = {
-  readonly nameservers: readonly string[];
-  readonly search: readonly string[];
-  readonly ndots: number;
-};
+import { type ResolvConf, searchNames } from "../dns/resolv-conf.ts";
 
 export type Resolution =
   | { readonly ok: true; readonly name: string; readonly addresses: readonly string[] }
@@ -26,20 +21,12 @@ export function resolve(ns: NetNs, name: string, conf: ResolvConf): Resolution {
   const server = parseIpv4(conf.nameservers[0] ?? "");
   if (server === undefined) return { ok: false, code: "SERVFAIL", asked: name };
   let failed: Resolution = { ok: false, code: "NXDOMAIN", asked: name };
-  for (const candidate of candidates(name, conf)) {
+  for (const candidate of searchNames(name, conf)) {
     const answer = ask(ns, server, candidate);
     if (answer.ok || answer.code === "ETIMEDOUT") return answer;
     if (answer.code === "NODATA" || failed.code === "NXDOMAIN") failed = answer;
   }
   return failed;
-}
-
-/** The full names to try, in order. */
-export function candidates(name: string, conf: ResolvConf): string[] {
-  if (name.endsWith(".")) return [name.slice(0, -1)];
-  const searched = conf.search.map((domain) => `${name}.${domain}`);
-  const dots = name.split(".").length - 1;
-  return dots >= conf.ndots ? [name, ...searched] : [...searched, name];
 }
 
 function ask(ns: NetNs, server: Ipv4Addr, name: string): Resolution {

@@ -7,7 +7,7 @@ import { TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import type { Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { utf8 } from "../apps/http.ts";
+import { utf8 } from "../apps/http-client.ts";
 import { Recorder } from "./recorder.ts";
 import { type Track, Tracer } from "./tracer.ts";
 

@@ -1,0 +1,181 @@
+/** The network tools of `podwire exec`: ping, curl, wget and nslookup, as a pod's user knows their output. */
+import type { NetNs } from "../../dataplane/netns/netns.ts";
+import { PingSocket } from "../../dataplane/sock/ping.ts";
+import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import type { ResolvConf } from "../dns/resolv-conf.ts";
+import { type Resolution, resolve } from "./dns-client.ts";
+import { fetchHttp } from "./http-client.ts";
+
+export type ToolResult = { readonly stdout: string; readonly stderr: string; readonly exitCode: number };
+
+/** The tools by name, for messages. */
+export const TOOLS: readonly string[] = ["curl", "nslookup", "ping", "wget"];
+
+/** Runs a tool in a namespace. An unknown one answers 127, as a shell does. */
+export function runTool(ns: NetNs, argv: readonly string[], conf: ResolvConf): ToolResult {
+  const [name = "", ...args] = argv;
+  switch (name.replace(/^.*\//, "")) {
+    case "ping":
+      return ping(ns, args, conf);
+    case "curl":
+      return curl(ns, args, conf);
+    case "wget":
+      return wget(ns, args, conf);
+    case "nslookup":
+      return nslookup(ns, args, conf);
+    default:
+      return { stdout: "", stderr: `podwire: ${name}: not emulated; there are ${TOOLS.join(", ")}\n`, exitCode: 127 };
+  }
+}
+
+function addressOf(ns: NetNs, host: string, conf: ResolvConf): Ipv4Addr | Resolution {
+  const literal = parseIpv4(host);
+  if (literal !== undefined) return literal;
+  const found = resolve(ns, host, conf);
+  return found.ok ? (parseIpv4(found.addresses[0] ?? "") ?? found) : found;
+}
+
+type Parsed = { readonly rest: readonly string[]; readonly values: ReadonlyMap<string, string>; readonly bad: string | null };
+
+/** Splits options from the rest: those in `valued` take the next word, those in `flags` none. */
+function parse(args: readonly string[], valued: readonly string[], flags: readonly string[]): Parsed {
+  const rest: string[] = [];
+  const values = new Map<string, string>();
+  for (let i = 0; i < args.length; i++) {
+    const word = args[i] as string;
+    if (!word.startsWith("-") || word === "-") rest.push(word);
+    else if (flags.includes(word)) values.set(word, "");
+    else if (valued.includes(word) && i + 1 < args.length) values.set(word, args[++i] as string);
+    else return { rest, values, bad: word };
+  }
+  return { rest, values, bad: null };
+}
+
+function usage(tool: string, text: string): ToolResult {
+  return { stdout: "", stderr: `${tool}: ${text}\n`, exitCode: 2 };
+}
+
+function ping(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
+  const { rest, values, bad } = parse(args, ["-c", "-s", "-t", "-W", "-i"], ["-n", "-q"]);
+  const host = rest[0];
+  if (bad !== null || host === undefined) return usage("ping", bad === null ? "no destination" : `unknown option ${bad}`);
+  const target = addressOf(ns, host, conf);
+  if (typeof target !== "number") return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
+  const count = Math.max(1, Math.min(1000, Number(values.get("-c") ?? 4)));
+  const size = Math.max(0, Math.min(65507, Number(values.get("-s") ?? 56)));
+  const ttl = Number(values.get("-t") ?? 64);
+  const lines = [`PING ${host} (${formatIpv4(target)}) ${size}(${size + 28}) bytes of data.`];
+  const { loop } = ns.world;
+  let received = 0;
+  for (let seq = 1; seq <= count; seq++) {
+    const sentAt = loop.time;
+    let done = false;
+    const socket = new PingSocket(ns, {
+      reply(n, from, hops, _b, _off, len) {
+        done = true;
+        received++;
+        const time = (loop.time - sentAt).toFixed(3);
+        lines.push(`${len + 8} bytes from ${formatIpv4(from)}: icmp_seq=${n} ttl=${hops} time=${time} ms`);
+      },
+      error(type, code, from, info) {
+        done = true;
+        lines.push(`From ${formatIpv4(from)} icmp_seq=${seq} ${icmpText(type, code, info)}`);
+      },
+    });
+    const data = Uint8Array.from({ length: size }, (_, i) => i & 0xff);
+    if (!socket.send(target, seq, data, { ttl })) {
+      socket.close();
+      return { stdout: `${lines.join("\n")}\n`, stderr: "ping: connect: Network is unreachable\n", exitCode: 2 };
+    }
+    loop.run({ done: () => done, deadline: sentAt + 1000 });
+    loop.runNow();
+    socket.close();
+    if (seq < count) loop.run({ deadline: sentAt + 1000 });
+  }
+  const loss = Math.round(((count - received) / count) * 100);
+  lines.push("", `--- ${host} ping statistics ---`);
+  lines.push(`${count} packets transmitted, ${received} received, ${loss}% packet loss`);
+  return { stdout: `${lines.join("\n")}\n`, stderr: "", exitCode: received > 0 ? 0 : 1 };
+}
+
+function icmpText(type: number, code: number, info: number): string {
+  if (type === 11) return "Time to live exceeded";
+  const texts: Readonly<Record<number, string>> = {
+    0: "Destination Net Unreachable",
+    1: "Destination Host Unreachable",
+    2: "Destination Protocol Unreachable",
+    3: "Destination Port Unreachable",
+    4: `Frag needed and DF set (mtu = ${info})`,
+    13: "Packet filtered",
+  };
+  return type === 3 ? (texts[code] ?? `Destination Unreachable, code ${code}`) : `ICMP type ${type}, code ${code}`;
+}
+
+type Url = { readonly host: string; readonly port: number; readonly path: string };
+
+function parseUrl(text: string): Url | null {
+  const match = /^(?:http:\/\/)?([^/:?#]+)(?::([0-9]+))?([/?][^#]*)?$/.exec(text);
+  if (match === null) return null;
+  const port = match[2] === undefined ? 80 : Number(match[2]);
+  return port < 1 || port > 65535 ? null : { host: match[1] as string, port, path: match[3] ?? "/" };
+}
+
+function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
+  const valued = ["-m", "--max-time", "--connect-timeout", "-o"];
+  const flags = ["-s", "--silent", "-S", "-sS", "-i", "--include", "-f", "--fail", "-v", "-4"];
+  const { rest, values, bad } = parse(args, valued, flags);
+  if (bad !== null) return usage("curl", `option ${bad}: is not emulated`);
+  const url = parseUrl(rest[0] ?? "");
+  if (url === null) return { stdout: "", stderr: "curl: (3) URL rejected: only http://HOST[:PORT][/PATH] is emulated\n", exitCode: 3 };
+  const target = addressOf(ns, url.host, conf);
+  if (typeof target !== "number") {
+    return { stdout: "", stderr: `curl: (6) Could not resolve host: ${url.host}\n`, exitCode: 6 };
+  }
+  const got = fetchHttp(ns, target, url.port, url.host, url.path);
+  if (!got.ok) {
+    const timeout = got.error === "ETIMEDOUT";
+    const text = timeout ? `(28) Connection to ${url.host}:${url.port} timed out` : `(7) Failed to connect to ${url.host} port ${url.port}: ${got.error}`;
+    const reset = got.connected && !timeout;
+    const line = reset ? `(56) Recv failure: ${got.error}` : text;
+    return { stdout: "", stderr: `curl: ${line}\n`, exitCode: reset ? 56 : timeout ? 28 : 7 };
+  }
+  if ((values.has("-f") || values.has("--fail")) && got.status >= 400) {
+    return { stdout: "", stderr: `curl: (22) The requested URL returned error: ${got.status}\n`, exitCode: 22 };
+  }
+  const head = values.has("-i") || values.has("--include") ? `${got.headers}\r\n\r\n` : "";
+  return { stdout: head + got.body, stderr: "", exitCode: 0 };
+}
+
+function wget(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
+  const { rest, bad } = parse(args, ["-O", "-T"], ["-q", "-S", "-qO-", "-O-"]);
+  if (bad !== null) return usage("wget", `option ${bad}: is not emulated`);
+  const url = parseUrl(rest.find((word) => word !== "-") ?? "");
+  if (url === null) return usage("wget", "only http://HOST[:PORT][/PATH] is emulated");
+  const target = addressOf(ns, url.host, conf);
+  if (typeof target !== "number") return { stdout: "", stderr: `wget: bad address '${url.host}'\n`, exitCode: 1 };
+  const got = fetchHttp(ns, target, url.port, url.host, url.path);
+  if (!got.ok) {
+    const text = got.error === "ETIMEDOUT" ? "download timed out" : `can't connect to remote host: ${got.error}`;
+    return { stdout: "", stderr: `wget: ${text}\n`, exitCode: 1 };
+  }
+  if (got.status >= 400) return { stdout: "", stderr: `wget: server returned error: HTTP/1.1 ${got.status}\n`, exitCode: 1 };
+  return { stdout: got.body, stderr: "", exitCode: 0 };
+}
+
+function nslookup(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
+  const [name, server] = args;
+  if (name === undefined || name.startsWith("-")) return usage("nslookup", "a name is needed");
+  const used = server === undefined ? conf : { ...conf, nameservers: [server] };
+  const nameserver = used.nameservers[0] ?? "";
+  const lines = [`Server:\t\t${nameserver}`, `Address:\t${nameserver}#53`, ""];
+  const found = resolve(ns, name, used);
+  if (!found.ok) {
+    const text =
+      found.code === "ETIMEDOUT"
+        ? ";; connection timed out; no servers could be reached"
+        : `** server can't find ${name}: ${found.code === "NODATA" ? "No answer" : found.code}`;
+    return { stdout: `${lines.join("\n")}\n${text}\n`, stderr: "", exitCode: 1 };
+  }
+  for (const address of found.addresses) lines.push(`Name:\t${found.name}`, `Address: ${address}`);
+  return { stdout: `${lines.join("\n")}\n`, stderr: "", exitCode: 0 };
+}

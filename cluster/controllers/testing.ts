@@ -4,21 +4,10 @@ import type { Node } from "../api/node.ts";
 import type { Pod } from "../api/pod.ts";
 import { type Controller, Manager } from "../client/manager.ts";
 import { loadManifests } from "../manifests/load.ts";
-import { Scheduler } from "../scheduler/scheduler.ts";
 import type { Store } from "../store/store.ts";
 import { MemoryStore } from "../store/store-memory.ts";
-import { DaemonSetController } from "./daemon-set.ts";
-import { DeploymentController } from "./deployment.ts";
-import { EndpointSliceController } from "./endpoint-slice.ts";
-import { GarbageController } from "./garbage.ts";
-import { JobController } from "./job.ts";
-import { NamespaceController } from "./namespace.ts";
-import { NodeIpamController } from "./node-ipam.ts";
-import { ReplicaSetController } from "./replica-set.ts";
-import { ServiceController, type ServiceSettings } from "./service.ts";
-import { StatefulSetController } from "./stateful-set.ts";
-
-const SALT = 1;
+import type { ServiceSettings } from "./service.ts";
+import { standardControllers } from "./standard.ts";
 
 export type TestCluster = { readonly store: Store; readonly manager: Manager; apply(yaml: string): Promise<void> };
 
@@ -31,24 +20,14 @@ export async function testCluster(
   } = {},
 ): Promise<TestCluster> {
   const store = new MemoryStore({ now: () => 0 });
-  const manager = new Manager(store, [
-    new NamespaceController(store),
-    new NodeIpamController(store, {
-      clusterCidrs: settings.clusterCidrs ?? ["10.244.0.0/16"],
-      ...(settings.nodeMaskSize === undefined ? {} : { nodeMaskSize: settings.nodeMaskSize }),
-    }),
-    new ServiceController(store, SALT, { serviceCidrs: ["10.96.0.0/16"], ...settings }),
-    new DeploymentController(store),
-    new ReplicaSetController(store, SALT),
-    new ReplicaSetController(store, SALT, "ReplicationController"),
-    new StatefulSetController(store),
-    new JobController(store, SALT),
-    new DaemonSetController(store, SALT),
-    new Scheduler(store),
-    readyKubelet(store),
-    new EndpointSliceController(store, SALT),
-    new GarbageController(store),
-  ]);
+  const { clusterCidrs = ["10.244.0.0/16"], serviceCidrs = ["10.96.0.0/16"], ...rest } = settings;
+  const standard = standardControllers(store, {
+    clusterCidr: clusterCidrs,
+    serviceCidr: serviceCidrs,
+    seed: 1,
+    ...rest,
+  });
+  const manager = new Manager(store, [...standard, readyKubelet(store)]);
   for (const name of nodes) await store.create(node(name));
   const cluster: TestCluster = {
     store,

@@ -100,6 +100,18 @@ describe("the kubelet", () => {
     expect(store.get("Pod", "d", "p")?.status).not.toHaveProperty("reason");
   });
 
+  it("tries again when its node changes", async () => {
+    const { store, manager, fail } = harness();
+    const node = await store.create(nodeObject({ name: "n1", ips: ["192.168.0.11"] }));
+    fail.add = true;
+    await store.create(pod());
+    await manager.settle();
+    fail.add = false;
+    await store.update({ ...node, metadata: { ...node.metadata, annotations: { network: "ready" } } });
+    await manager.settle();
+    expect(store.get("Pod", "d", "p")?.status?.phase).toBe("Running");
+  });
+
   it("tells both errors when cleaning up fails too", async () => {
     const { store, manager, fail } = harness();
     Object.assign(fail, { add: true, del: true });

@@ -1,7 +1,8 @@
 /**
  * The kubelets of all nodes of this process: pods that are bound to a node get a sandbox there, are wired and reported
  * Running and Ready; pods that are gone are taken down. One controller for all nodes, so that an event costs one look
- * and not one per node. A pod that cannot be wired stays Pending with the reason, and is tried again on `retry`.
+ * and not one per node. A pod that cannot be wired stays Pending with the reason, and is tried again when its
+ * node changes, or on `retry`.
  */
 import type { Backend } from "../../backend/ops.ts";
 import { keyOf, splitKey } from "../api/meta.ts";
@@ -24,7 +25,7 @@ const READY_CONDITIONS: readonly string[] = ["PodReadyToStartContainers", "Initi
 
 export class Kubelets implements Controller {
   readonly name: string = "kubelet";
-  readonly kinds: readonly Kind[] = ["Pod"];
+  readonly kinds: readonly Kind[] = ["Pod", "Node"];
   readonly #store: Store;
   readonly #nodes: Map<string, KubeletNode> = new Map();
   readonly #sandboxes: Map<string, { readonly node: KubeletNode; readonly sandbox: Sandbox }> = new Map();
@@ -56,7 +57,15 @@ export class Kubelets implements Controller {
     return keys;
   }
 
+  /** A node that changed (its network became ready) is reason for another try. */
+  #retryNode(node: string): readonly string[] {
+    const keys = [...this.#failed].filter(([, f]) => f.node === node).map(([key]) => key);
+    for (const key of keys) this.#failed.delete(key);
+    return keys;
+  }
+
   keys({ object, type }: WatchEvent): readonly string[] {
+    if (object.kind === "Node") return this.#retryNode(object.metadata.name);
     const pod = object as Pod;
     const key = keyOf(pod);
     if (type === "DELETED") return this.#sandboxes.has(key) || this.#failed.has(key) ? [key] : [];

@@ -5,7 +5,7 @@ import { TcpListener, type TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import { formatIpv4, type Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
 import type { App } from "../workload/app.ts";
-import { greet, type RespondContext, respond, type Response } from "../workload/respond.ts";
+import { greet, type RespondContext, type Response, respond } from "../workload/respond.ts";
 
 /** Who answers. */
 export type Server = {
@@ -35,7 +35,8 @@ function serveTcp(ns: NetNs, port: number, app: App, server: Server): TcpListene
           socket.abort();
           return;
         }
-        const answer = app.service === "dns" ? dnsOverTcp(heard, server) : respond(app, heard, contextOf(server, socket));
+        const answer =
+          app.service === "dns" ? dnsOverTcp(heard, server) : respond(app, heard, contextOf(server, socket));
         if (answer.data.length > 0 || answer.close) heard = new Uint8Array(0);
         say(socket, answer);
       },
@@ -57,7 +58,8 @@ function serveUdp(ns: NetNs, port: number, app: App, server: Server): UdpSocket 
       const data =
         app.service === "dns"
           ? server.dns(request, false)
-          : respond(app, request, { podName: server.podName, podIp: server.podIp, client: end(from, fromPort), local }).data;
+          : respond(app, request, { podName: server.podName, podIp: server.podIp, client: end(from, fromPort), local })
+              .data;
       if (data.length > 0) socket.reply(to, from, fromPort, data, 0, data.length);
     },
   });

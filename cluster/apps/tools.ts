@@ -35,7 +35,11 @@ function addressOf(ns: NetNs, host: string, conf: ResolvConf): Ipv4Addr | Resolu
   return found.ok ? (parseIpv4(found.addresses[0] ?? "") ?? found) : found;
 }
 
-type Parsed = { readonly rest: readonly string[]; readonly values: ReadonlyMap<string, string>; readonly bad: string | null };
+type Parsed = {
+  readonly rest: readonly string[];
+  readonly values: ReadonlyMap<string, string>;
+  readonly bad: string | null;
+};
 
 /** Splits options from the rest: those in `valued` take the next word, those in `flags` none. */
 function parse(args: readonly string[], valued: readonly string[], flags: readonly string[]): Parsed {
@@ -58,9 +62,11 @@ function usage(tool: string, text: string): ToolResult {
 function ping(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
   const { rest, values, bad } = parse(args, ["-c", "-s", "-t", "-W", "-i"], ["-n", "-q"]);
   const host = rest[0];
-  if (bad !== null || host === undefined) return usage("ping", bad === null ? "no destination" : `unknown option ${bad}`);
+  if (bad !== null || host === undefined)
+    return usage("ping", bad === null ? "no destination" : `unknown option ${bad}`);
   const target = addressOf(ns, host, conf);
-  if (typeof target !== "number") return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
+  if (typeof target !== "number")
+    return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
   const count = Math.max(1, Math.min(1000, Number(values.get("-c") ?? 4)));
   const size = Math.max(0, Math.min(65507, Number(values.get("-s") ?? 56)));
   const ttl = Number(values.get("-t") ?? 64);
@@ -126,7 +132,8 @@ function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   const { rest, values, bad } = parse(args, valued, flags);
   if (bad !== null) return usage("curl", `option ${bad}: is not emulated`);
   const url = parseUrl(rest[0] ?? "");
-  if (url === null) return { stdout: "", stderr: "curl: (3) URL rejected: only http://HOST[:PORT][/PATH] is emulated\n", exitCode: 3 };
+  if (url === null)
+    return { stdout: "", stderr: "curl: (3) URL rejected: only http://HOST[:PORT][/PATH] is emulated\n", exitCode: 3 };
   const target = addressOf(ns, url.host, conf);
   if (typeof target !== "number") {
     return { stdout: "", stderr: `curl: (6) Could not resolve host: ${url.host}\n`, exitCode: 6 };
@@ -134,7 +141,9 @@ function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   const got = fetchHttp(ns, target, url.port, url.host, url.path);
   if (!got.ok) {
     const timeout = got.error === "ETIMEDOUT";
-    const text = timeout ? `(28) Connection to ${url.host}:${url.port} timed out` : `(7) Failed to connect to ${url.host} port ${url.port}: ${got.error}`;
+    const text = timeout
+      ? `(28) Connection to ${url.host}:${url.port} timed out`
+      : `(7) Failed to connect to ${url.host} port ${url.port}: ${got.error}`;
     const reset = got.connected && !timeout;
     const line = reset ? `(56) Recv failure: ${got.error}` : text;
     return { stdout: "", stderr: `curl: ${line}\n`, exitCode: reset ? 56 : timeout ? 28 : 7 };
@@ -158,7 +167,8 @@ function wget(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
     const text = got.error === "ETIMEDOUT" ? "download timed out" : `can't connect to remote host: ${got.error}`;
     return { stdout: "", stderr: `wget: ${text}\n`, exitCode: 1 };
   }
-  if (got.status >= 400) return { stdout: "", stderr: `wget: server returned error: HTTP/1.1 ${got.status}\n`, exitCode: 1 };
+  if (got.status >= 400)
+    return { stdout: "", stderr: `wget: server returned error: HTTP/1.1 ${got.status}\n`, exitCode: 1 };
   return { stdout: got.body, stderr: "", exitCode: 0 };
 }
 

@@ -1,7 +1,14 @@
 /** The network configuration lists of the networks, as their manifests install them. */
+import type { FlannelBackend } from "../agents/flannel/net-conf.ts";
 
-export type Network = "flannel-vxlan";
-export const NETWORKS: readonly Network[] = ["flannel-vxlan"];
+export type Network = "flannel-vxlan" | "flannel-host-gw";
+export const NETWORKS: readonly Network[] = ["flannel-vxlan", "flannel-host-gw"];
+
+/** flannel's backend of each network. */
+export const FLANNEL_BACKENDS: Readonly<Record<Network, FlannelBackend>> = {
+  "flannel-vxlan": "vxlan",
+  "flannel-host-gw": "host-gw",
+};
 
 /** kube-flannel.yml's list: flannel delegates to bridge, portmap serves host ports. */
 export function conflistOf(_network: Network): string {

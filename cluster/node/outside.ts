@@ -7,10 +7,10 @@ import { RT_SCOPE_HOST, RT_TABLE_LOCAL } from "../../dataplane/fib/route.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import type { Underlay } from "../../dataplane/host/underlay.ts";
 import type { World } from "../../dataplane/host/world.ts";
+import { ANY } from "../../dataplane/sock/port-table.ts";
+import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { ipv4Of } from "../../dataplane/wire/ipv4-addr.ts";
 import { macOf } from "../../dataplane/wire/mac-addr.ts";
-import { TcpListener } from "../../dataplane/sock/tcp.ts";
-import { ANY } from "../../dataplane/sock/port-table.ts";
 
 /** The address that outside clients have (TEST-NET-3, RFC 5737). */
 export const CLIENT = "203.0.113.10";

@@ -10,7 +10,15 @@ const RESULT: TraceResult = {
   deliveredTo: { kind: "Pod", namespace: "default", name: "b", node: "node-2", ip: "10.244.2.2", port: 80 },
   masqueraded: false,
   hops: [
-    { n: 1, node: "node-1", netns: "pod default/a", device: "eth0", step: "out", action: "out", packet: "10.244.1.2:40000 → 10.96.0.1:80" },
+    {
+      n: 1,
+      node: "node-1",
+      netns: "pod default/a",
+      device: "eth0",
+      step: "out",
+      action: "out",
+      packet: "10.244.1.2:40000 → 10.96.0.1:80",
+    },
     {
       n: 2,
       node: "node-1",
@@ -19,7 +27,13 @@ const RESULT: TraceResult = {
       step: "prerouting",
       action: "KUBE-SVC-X",
       packet: "10.244.1.2:40000 → 10.244.2.2:80",
-      rule: { table: "nat", chain: "KUBE-SERVICES", number: 1, text: "-j KUBE-SVC-X", origin: "Service default/b, b.yaml:1" },
+      rule: {
+        table: "nat",
+        chain: "KUBE-SERVICES",
+        number: 1,
+        text: "-j KUBE-SVC-X",
+        origin: "Service default/b, b.yaml:1",
+      },
     },
   ],
   reply: { verdict: "delivered", hops: [] },
@@ -34,12 +48,20 @@ function one(text: string): ReturnType<typeof parseExpectations>[number] {
 
 describe("parseExpectations", () => {
   it("expects delivery unless it says otherwise, and names a test by its ends", () => {
-    expect(one("{from: pod/a, to: svc/b, port: 80}")).toMatchObject({ to: "svc/b:80", expect: "delivered", name: "pod/a → svc/b:80: delivered", line: 2 });
+    expect(one("{from: pod/a, to: svc/b, port: 80}")).toMatchObject({
+      to: "svc/b:80",
+      expect: "delivered",
+      name: "pod/a → svc/b:80: delivered",
+      line: 2,
+    });
   });
 
   it.each([
     ["tests:\n  - from: pod/a\n", "t.yaml:2: tests[0].to: found nothing"],
-    ["tests:\n  - from: pod/a\n    to: pod/b\n    expect: maybe\n", "t.yaml:4: tests[0].expect: found \"maybe\", expected delivered, rejected, dropped"],
+    [
+      "tests:\n  - from: pod/a\n    to: pod/b\n    expect: maybe\n",
+      't.yaml:4: tests[0].expect: found "maybe", expected delivered, rejected, dropped',
+    ],
     ["tests:\n  - {from: a, to: b, colour: red}\n", "tests[0].colour: found an unknown field"],
     ["test: []\n", "t.yaml:1: test: found an unknown field"],
     ["tests: []\n", "t.yaml:1: tests: found []"],

@@ -1,7 +1,7 @@
 /** From what was observed to what is told: verdict, reason, receiver, and the hops both ways. */
 import { dropReasonName } from "../../dataplane/wire/drop-reason.ts";
 import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
-import { type Names, hopsOf, type ToldHop } from "./hops.ts";
+import { hopsOf, type Names, type ToldHop } from "./hops.ts";
 import type { Observed } from "./probe.ts";
 import type { Endpoint, Hop, Reason, TraceResult, Verdict } from "./result.ts";
 import { type Event, formatTuple, type Track } from "./tracer.ts";
@@ -13,7 +13,11 @@ export type Question = {
   readonly port: number;
 };
 
-export type Judged = { readonly result: TraceResult; readonly forward: readonly ToldHop[]; readonly reply: readonly ToldHop[] };
+export type Judged = {
+  readonly result: TraceResult;
+  readonly forward: readonly ToldHop[];
+  readonly reply: readonly ToldHop[];
+};
 
 /** `receiver` names who has a namespace's address. */
 export function judge(
@@ -56,7 +60,8 @@ function replyVerdict(observed: Observed, reply: readonly Hop[]): Verdict | "non
 /** Refused with an answer is rejected; what just vanishes, or loses its answer, is dropped. */
 function verdictOf(observed: Observed, arrived: boolean, answer: Verdict | "none"): Verdict {
   if (arrived) return answer === "dropped" || (answer === "none" && observed.error !== null) ? "dropped" : "delivered";
-  const refused = observed.error === "ECONNREFUSED" || observed.error === "EHOSTUNREACH" || observed.error === "ECONNRESET";
+  const refused =
+    observed.error === "ECONNREFUSED" || observed.error === "EHOSTUNREACH" || observed.error === "ECONNRESET";
   return answer === "delivered" && refused && !expired(observed) ? "rejected" : "dropped";
 }
 
@@ -65,16 +70,29 @@ function expired(observed: Observed): boolean {
   return observed.reply?.events[0]?.step.step === "socket" && /time/i.test(observed.reply.events[0].step.text);
 }
 
-function reasonOf(observed: Observed, verdict: Verdict, forward: readonly ToldHop[], reply: readonly ToldHop[]): Reason {
+function reasonOf(
+  observed: Observed,
+  verdict: Verdict,
+  forward: readonly ToldHop[],
+  reply: readonly ToldHop[],
+): Reason {
   const drop = observed.forward?.last("drop");
   if (drop !== undefined && drop.step.step === "drop") return dropReason(drop.step, forward, "");
   const lost = observed.reply?.last("drop");
   if (lost !== undefined && lost.step.step === "drop") return dropReason(lost.step, reply, "the reply: ");
   if (observed.error !== null) return { code: observed.error, text: errorText(observed.error), hop: 0 };
-  return { code: "ETIMEDOUT", text: `${verdict === "dropped" ? "the packet" : "it"} was neither delivered nor answered`, hop: 0 };
+  return {
+    code: "ETIMEDOUT",
+    text: `${verdict === "dropped" ? "the packet" : "it"} was neither delivered nor answered`,
+    hop: 0,
+  };
 }
 
-function dropReason(step: { readonly reason: number; readonly text: string }, hops: readonly ToldHop[], prefix: string): Reason {
+function dropReason(
+  step: { readonly reason: number; readonly text: string },
+  hops: readonly ToldHop[],
+  prefix: string,
+): Reason {
   const code = dropReasonName(step.reason);
   const at = hops.at(-1)?.n ?? 0;
   const rule = hops.findLast((h) => h.rule !== undefined && h.n >= at - 1)?.rule;

@@ -5,11 +5,11 @@ import { PingSocket } from "../../dataplane/sock/ping.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import type { Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
+import type { Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
 import { utf8 } from "../apps/http-client.ts";
 import { Recorder } from "./recorder.ts";
-import { type Track, Tracer } from "./tracer.ts";
+import { Tracer, type Track } from "./tracer.ts";
 
 export type Protocol = "tcp" | "udp" | "icmp" | "sctp";
 

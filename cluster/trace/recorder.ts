@@ -55,7 +55,11 @@ export class Recorder implements Tap {
 export type Commented = { readonly track: Track; readonly hops: readonly ToldHop[] };
 
 /** One interface for each that saw a frame, named "node/namespace/device". */
-export function pcapngOf(frames: readonly RecordedFrame[], placeOf: (ns: NetNs) => string, told: readonly Commented[] = []): Uint8Array {
+export function pcapngOf(
+  frames: readonly RecordedFrame[],
+  placeOf: (ns: NetNs) => string,
+  told: readonly Commented[] = [],
+): Uint8Array {
   const writer = new PcapngWriter();
   const ids = new Map<string, number>();
   const said = new Map<Track, number>();
@@ -85,6 +89,9 @@ function commentOf(f: RecordedFrame, told: readonly Commented[], said: Map<Track
 
 function formatHop(hop: Hop): string {
   const rule = hop.rule;
-  const what = rule === undefined ? `${hop.device} ${hop.action}`.trim() : `${rule.table} ${rule.chain} ${rule.number} ${rule.text}`;
+  const what =
+    rule === undefined
+      ? `${hop.device} ${hop.action}`.trim()
+      : `${rule.table} ${rule.chain} ${rule.number} ${rule.text}`;
   return `${hop.n} ${hop.node} ${hop.netns} ${hop.step}: ${what}`;
 }

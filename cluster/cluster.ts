@@ -1,0 +1,300 @@
+/**
+ * A cluster in this process: manifests in, nodes and pods on an emulated underlay, traces out. The public face of the
+ * library; the command line is built on it.
+ *
+ * Booting runs the control plane until nothing is dirty; after that packets move only when somebody asks for something.
+ * The same manifests, options and seed give the same packets, octet for octet.
+ */
+import type { Host } from "../dataplane/host/host.ts";
+import { Underlay } from "../dataplane/host/underlay.ts";
+import { World } from "../dataplane/host/world.ts";
+import type { NetNs } from "../dataplane/netns/netns.ts";
+
+import { FlannelAgent } from "./agents/flannel/agent.ts";
+import { flannelConf } from "./agents/flannel/net-conf.ts";
+import { type KubeObject, keyOf } from "./api/meta.ts";
+import type { Node } from "./api/node.ts";
+import type { Pod } from "./api/pod.ts";
+import { runTool, type ToolResult } from "./apps/tools.ts";
+import { type Controller, Manager } from "./client/manager.ts";
+import { standardControllers } from "./controllers/standard.ts";
+import { dnsServiceIp, systemObjects } from "./controllers/system-objects.ts";
+import { type ResolvConf, resolvConfOf } from "./dns/resolv-conf.ts";
+import { DnsServer } from "./dns/server.ts";
+import { KubernetesZone } from "./dns/zone.ts";
+import { DEFAULT_PROXY_CONFIG } from "./kube-proxy/config.ts";
+import { KubeProxy } from "./kube-proxy/sync.ts";
+import { type KubeletNode, Kubelets } from "./kubelet/kubelet.ts";
+import { nodeObject } from "./kubelet/node-object.ts";
+import { InputError, type InputIssue } from "./manifests/input-error.ts";
+import { loadManifests, type Origin } from "./manifests/load.ts";
+import type { Source } from "./manifests/sources.ts";
+import { addressPlan } from "./node/address-plan.ts";
+import { conflistOf, FLANNEL_BACKENDS, type Network } from "./node/conflists.ts";
+import { EmulatedNode } from "./node/emulated-node.ts";
+import { API_PORT, bootControlPlane, bootExternal } from "./node/outside.ts";
+import { Workloads } from "./node/workloads.ts";
+import { MemoryStore } from "./store/store-memory.ts";
+import { Choices } from "./trace/choices.ts";
+import { type Exchange, type ExchangeOptions, exchange } from "./trace/exchange.ts";
+import { Naming } from "./trace/naming.ts";
+import { type Traced, type TraceOptions, Tracing } from "./trace/tracing.ts";
+
+export { NETWORKS, type Network } from "./node/conflists.ts";
+
+/** Where flanneld leaves the settings of a node for the CNI plugin. */
+const SUBNET_ENV = "/run/flannel/subnet.env";
+
+export type ProxyMode = "iptables";
+export const PROXY_MODES: readonly ProxyMode[] = ["iptables"];
+
+export type ClusterOptions = {
+  readonly sources: readonly Source[];
+  /** Three unless given, or as many as the manifests have Node objects. */
+  readonly nodes?: number;
+  readonly network?: Network;
+  readonly proxyMode?: ProxyMode;
+  /** MTU of the underlay; 1500. */
+  readonly mtu?: number;
+  readonly seed?: number;
+  /** "10.244.0.0/16". */
+  readonly clusterCidr?: string;
+  /** "10.96.0.0/12". */
+  readonly serviceCidr?: string;
+  /** One way on the underlay, in milliseconds of virtual time; 0.05. */
+  readonly delay?: number;
+  readonly progress?: (what: string, done: number, total: number) => void;
+};
+
+export class Cluster {
+  readonly world: World;
+  readonly underlay: Underlay;
+  readonly store: MemoryStore;
+  readonly nodes: ReadonlyMap<string, EmulatedNode>;
+  readonly external: Host;
+  /** What Kubernetes would accept and a person should know. */
+  readonly warnings: readonly InputIssue[];
+  readonly #manager: Manager;
+  readonly #workloads: Workloads;
+  readonly #tracing: Tracing;
+  readonly #title: string;
+
+  private constructor(parts: Parts) {
+    this.world = parts.world;
+    this.underlay = parts.underlay;
+    this.store = parts.store;
+    this.nodes = parts.nodes;
+    this.external = parts.external;
+    this.warnings = parts.warnings;
+    this.#manager = parts.manager;
+    this.#workloads = parts.workloads;
+    this.#title = parts.title;
+    const naming = new Naming({
+      store: parts.store,
+      podOf: (ns) => this.podOf(ns),
+      proxies: parts.proxies,
+      origins: parts.origins,
+      external: parts.external.root,
+    });
+    this.#tracing = new Tracing({
+      store: parts.store,
+      naming,
+      external: parts.external.root,
+      netnsOfPod: parts.netnsOf,
+      netnsOfNode: (name) => this.nodes.get(name)?.host.root,
+      nodeIp: (name) => this.nodes.get(name)?.ip,
+      resolvConf: (pod) => this.#resolvConf(pod, parts.dnsIp),
+      namespaces: () => this.namespaces(),
+    });
+  }
+
+  /** Boots a cluster. Throws InputError for manifests that Kubernetes would refuse. */
+  static async create(options: ClusterOptions): Promise<Cluster> {
+    return new Cluster(await boot(options));
+  }
+
+  /** Sends one real packet and tells what happened to it. Throws InputError for an end that does not exist. */
+  async trace(from: string, to: string, options: TraceOptions = {}): Promise<Traced> {
+    return this.#tracing.trace(from, to, { ...options, title: this.#title });
+  }
+
+  /** The same for every outcome that chance allows, at most `limit`. */
+  async traceAll(from: string, to: string, options: TraceOptions = {}, limit = 1000): Promise<readonly Traced[]> {
+    const choices = new Choices();
+    const before = this.world.chance;
+    const results: Traced[] = [];
+    this.world.chance = choices.chance;
+    try {
+      do results.push(await this.trace(from, to, options));
+      while (choices.next() && results.length < limit);
+    } finally {
+      this.world.chance = before;
+    }
+    return results;
+  }
+
+  /** Runs a network tool in a pod: "pod/NAME", "deploy/NAME" or a pod's name. */
+  exec(pod: string, argv: readonly string[], options: { readonly namespace?: string } = {}): ToolResult {
+    const { ns, conf } = this.#tracing.place(pod, options.namespace ?? "default");
+    return runTool(ns, argv, conf);
+  }
+
+  /** Runs one exchange and records it. */
+  capture(from: string, to: string, options: ExchangeOptions = {}): Exchange {
+    return exchange(this.#tracing, from, to, options);
+  }
+
+  /** Creates or replaces objects and lets the control plane settle. */
+  async apply(objects: readonly KubeObject[]): Promise<void> {
+    for (const object of objects) {
+      const { namespace = "", name } = object.metadata;
+      const old = this.store.get(object.kind, namespace, name);
+      if (old === undefined) await this.store.create(object);
+      else await this.store.update({ ...object, metadata: { ...old.metadata, ...object.metadata } });
+    }
+    await this.#manager.settle();
+  }
+
+  async delete(kind: string, namespace: string, name: string): Promise<void> {
+    await this.store.delete(kind, namespace, name);
+    await this.#manager.settle();
+  }
+
+  /** The pod whose sandbox this is. */
+  podOf(ns: NetNs): Pod | undefined {
+    return this.#workloads.podOf(ns);
+  }
+
+  /** Every namespace there is. */
+  *namespaces(): IterableIterator<NetNs> {
+    yield this.external.root;
+    for (const node of this.nodes.values()) {
+      yield node.host.root;
+      yield* node.host.sandboxes.values();
+    }
+  }
+
+  #resolvConf(pod: Pod | undefined, dnsIp: string): ResolvConf {
+    if (pod !== undefined) return resolvConfOf(pod, { clusterDns: [dnsIp] });
+    const searches = ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+    return { nameservers: [dnsIp], searches, options: ["ndots:5"] };
+  }
+}
+
+type Parts = {
+  readonly world: World;
+  readonly underlay: Underlay;
+  readonly store: MemoryStore;
+  readonly nodes: ReadonlyMap<string, EmulatedNode>;
+  readonly external: Host;
+  readonly warnings: readonly InputIssue[];
+  readonly manager: Manager;
+  readonly workloads: Workloads;
+  readonly netnsOf: (pod: Pod) => NetNs | undefined;
+  readonly proxies: ReadonlyMap<string, KubeProxy>;
+  readonly origins: ReadonlyMap<string, Origin>;
+  readonly dnsIp: string;
+  readonly title: string;
+};
+
+async function boot(options: ClusterOptions): Promise<Parts> {
+  const { clusterCidr = "10.244.0.0/16", serviceCidr = "10.96.0.0/12", mtu = 1500, seed = 1 } = options;
+  const network = options.network ?? "flannel-vxlan";
+  const proxyMode = options.proxyMode ?? "iptables";
+  const { objects, warnings } = loadManifests(options.sources);
+  const given = objects.map((o) => o.object).filter((o): o is Node => o.kind === "Node");
+  const plan = addressPlan(given, options.nodes);
+  const world = new World(seed);
+  const underlay = new Underlay(world, { delay: options.delay ?? 0.05 });
+  const store = new MemoryStore(world.loop);
+  const external = await bootExternal(world, underlay, plan.router, mtu);
+  await bootControlPlane(world, underlay, plan.apiServer, mtu);
+
+  const nodes = new Map<string, EmulatedNode>();
+  const proxies = new Map<string, KubeProxy>();
+  const agents: Controller[] = [];
+  const wired: KubeletNode[] = [];
+  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: clusterCidr };
+  const conf = flannelConf(clusterCidr, FLANNEL_BACKENDS[network]);
+  for (const [i, { name, address }] of plan.nodes.entries()) {
+    const conflist = conflistOf(network);
+    const { gateway } = plan;
+    const node = await EmulatedNode.boot(world, underlay, { name, index: i + 1, address, gateway, mtu, conflist });
+    nodes.set(name, node);
+    const { backend, files, ip } = node;
+    wired.push({ name, ips: [ip], backend, network: node });
+    const proxy = new KubeProxy({ nodeName: name, backend, config });
+    proxies.set(name, proxy);
+    const writeSubnetEnv = (text: string): void => void files.write(SUBNET_ENV, text);
+    const device = { dev: "eth0", address, mtu };
+    agents.push(
+      new FlannelAgent({ nodeName: name, store, backend, conf, underlay: device, salt: seed, writeSubnetEnv }),
+    );
+    agents.push(proxy);
+  }
+  const kubelets = new Kubelets(store, wired);
+  const netnsOf = (pod: Pod): NetNs | undefined => {
+    const node = nodes.get(pod.spec.nodeName ?? "");
+    if (node === undefined || pod.spec.hostNetwork === true) return node?.host.root;
+    return node.netns(kubelets.sandboxOf(keyOf(pod))?.netns ?? "");
+  };
+  const workloads = new Workloads(store, new DnsServer(new KubernetesZone(store)), netnsOf);
+  const standard = standardControllers(store, { serviceCidr, clusterCidr, seed });
+  const manager = new Manager(store, [...standard, ...agents, kubelets, workloads]);
+  const apiServer = { ip: plan.apiServer.split("/")[0] ?? "", port: API_PORT };
+  for (const object of systemObjects({ serviceCidr, apiServer })) await store.create(object);
+  for (const { name, ip } of nodes.values()) {
+    const own = given.find((n) => n.metadata.name === name);
+    const described = nodeObject({
+      name,
+      ips: [ip],
+      ...(own?.spec?.podCIDRs === undefined ? {} : { podCidrs: own.spec.podCIDRs }),
+    });
+    const labels = { ...described.metadata.labels, ...own?.metadata.labels };
+    const annotations = own?.metadata.annotations;
+    const metadata = { ...described.metadata, labels, ...(annotations === undefined ? {} : { annotations }) };
+    await store.create({ ...described, metadata, spec: { ...described.spec, ...own?.spec } });
+  }
+  await manager.settle();
+
+  const origins = new Map<string, Origin>();
+  let done = 0;
+  for (const { object, origin } of objects) {
+    const namespace = object.metadata.namespace ?? "";
+    options.progress?.("objects", ++done, objects.length);
+    origins.set(`${object.kind}/${namespace}/${object.metadata.name}`, origin);
+    if (object.kind !== "Node") await put(store, object, origin);
+  }
+  await manager.settle();
+  const title = `${network}, ${proxyMode}, seed ${seed}`;
+  const dnsIp = dnsServiceIp(serviceCidr);
+  return {
+    world,
+    underlay,
+    store,
+    nodes,
+    external,
+    warnings,
+    manager,
+    workloads,
+    netnsOf,
+    proxies,
+    origins,
+    dnsIp,
+    title,
+  };
+}
+
+/** A manifest may give again what the cluster has by itself, such as the namespace default. */
+async function put(store: MemoryStore, object: KubeObject, origin: Origin): Promise<void> {
+  const { namespace = "", name } = object.metadata;
+  const old = store.get(object.kind, namespace, name);
+  try {
+    if (old === undefined) await store.create(object);
+    else await store.update({ ...object, metadata: { ...old.metadata, ...object.metadata } });
+  } catch (cause) {
+    const found = `${object.kind} ${namespace === "" ? "" : `${namespace}/`}${name}`;
+    const expected = cause instanceof Error ? cause.message : String(cause);
+    throw new InputError({ file: origin.file, line: origin.line, field: "metadata.name", found, expected }, { cause });
+  }
+}

@@ -1,0 +1,35 @@
+import { describe, expect, it } from "vitest";
+import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import * as ipv4 from "../../dataplane/wire/ipv4.ts";
+import { ipv4 as addr } from "../../dataplane/wire/ipv4-addr.ts";
+import * as udp from "../../dataplane/wire/udp.ts";
+import { parseFilter } from "./frame-filter.ts";
+
+function datagram(srcPort: number, dstPort: number): Uint8Array {
+  const b = new Uint8Array(60);
+  ethernet.setEtherType(b, 0, ethernet.ETH_P_IP);
+  ipv4.write(b, 14, 46, 1, 0, 64, ipv4.PROTO_UDP, addr("10.0.0.1"), addr("10.0.0.2"), 0);
+  udp.write(b, 34, srcPort, dstPort, 26);
+  return b;
+}
+
+describe("parseFilter", () => {
+  it.each([
+    ["udp", true],
+    ["tcp", false],
+    ["not tcp", true],
+    ["port 53", true],
+    ["udp port 53", true],
+    ["tcp port 53", false],
+    ["host 10.0.0.2 and port 53", true],
+    ["host 10.0.0.3 or port 53", true],
+    ["host 10.0.0.3", false],
+    ["arp", false],
+  ])("%s", (text, matches) => {
+    expect(parseFilter(text)(datagram(40000, 53))).toBe(matches);
+  });
+
+  it.each(["", "port x", "host 1.2.3", "sctp", "port 99999", "udp and"])("refuses %j", (text) => {
+    expect(() => parseFilter(text)).toThrow("command line: --filter: found");
+  });
+});

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Service, ServiceSpec } from "../api/service.ts";
 import { DEFAULT_PROXY_CONFIG } from "./config.ts";
 import { probability } from "./iptables-service.ts";
+import { iptablesFor } from "./render.ts";
 import { NODE, render, service, slice, walk } from "./testing.ts";
 
 const svc1 = service("ns1/svc1", {
@@ -304,6 +305,17 @@ describe("a partial text", () => {
       render([svc1], [slice("ns1/svc1", "p80", 80, ["10.180.0.3", "10.180.0.2"])]).renderer.full(),
     );
   });
+});
+
+it("renders for given objects without a cluster", () => {
+  const objects = [
+    svc1,
+    slice("ns1/svc1", "p80", 80, ["10.180.0.1"]),
+    { apiVersion: "v1", kind: "Namespace", metadata: { name: "x" } },
+  ];
+  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.0.0.0/8" };
+  const text = iptablesFor(objects, { node: NODE, config }).full();
+  expect(text).toBe(render([svc1], [slice("ns1/svc1", "p80", 80, ["10.180.0.1"])]).renderer.full());
 });
 
 describe("the object behind a rule", () => {

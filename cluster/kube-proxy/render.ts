@@ -1,0 +1,32 @@
+/** The rules of one node for given objects, without a cluster: what `proxy render` prints. */
+import type { EndpointSlice } from "../api/endpoint-slice.ts";
+import type { Family } from "../api/ip.ts";
+import type { KubeObject } from "../api/meta.ts";
+import type { Service } from "../api/service.ts";
+import type { ProxyConfig } from "./config.ts";
+import { EndpointsTracker } from "./endpoints-tracker.ts";
+import { IptablesRenderer, type ProxyNode } from "./iptables.ts";
+import { ServiceTracker } from "./service-tracker.ts";
+
+export type RenderOptions = {
+  readonly node: ProxyNode;
+  readonly config: ProxyConfig;
+  readonly family?: Family;
+  readonly randomFully?: boolean;
+};
+
+/**
+ * A renderer that knows the Services and EndpointSlices among the objects; `full()` is the text. Services must have
+ * their ClusterIPs and node ports; those without are left out, as kube-proxy leaves them out.
+ */
+export function iptablesFor(objects: readonly KubeObject[], options: RenderOptions): IptablesRenderer {
+  const { node, config, family = 4, randomFully = true } = options;
+  const services = new ServiceTracker(family);
+  const endpoints = new EndpointsTracker(family, node.name);
+  for (const object of objects)
+    if (object.kind === "Service") services.set(object as Service);
+    else if (object.kind === "EndpointSlice") endpoints.set(object as EndpointSlice);
+  const renderer = new IptablesRenderer({ family, node, config, randomFully }, services, endpoints);
+  renderer.update();
+  return renderer;
+}

@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LineCounter, parseDocument } from "yaml";
-import { Cluster, type ClusterOptions, NETWORKS, type Network, PROXY_MODES, type ProxyMode } from "../cluster/cluster.ts";
+import { Cluster, type ClusterOptions, PROXY_MODES, type ProxyMode } from "../cluster/cluster.ts";
+import { NETWORKS, type Network } from "../cluster/node/conflists.ts";
 import { InputError } from "../cluster/manifests/input-error.ts";
 import { readSources } from "../cluster/manifests/sources.ts";
 import { UsageError } from "./exit.ts";

@@ -7,6 +7,7 @@ import { benchCommand } from "./commands/bench.ts";
 import { captureCommand } from "./commands/capture.ts";
 import { cniCommand } from "./commands/cni.ts";
 import { execCommand } from "./commands/exec.ts";
+import { netnsCommand } from "./commands/netns.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { testCommand } from "./commands/test.ts";
 import { traceCommand } from "./commands/trace.ts";
@@ -33,7 +34,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .addCommand(execCommand(end))
     .addCommand(proxyCommand(end))
     .addCommand(benchCommand(end))
-    .addCommand(cniCommand(end));
+    .addCommand(cniCommand(end))
+    .addCommand(netnsCommand(end));
   for (const command of allCommands(program)) command.exitOverride();
   try {
     await program.parseAsync([...argv], { from: "user" });

@@ -13,6 +13,8 @@ import type { NetNs } from "../dataplane/netns/netns.ts";
 import { FlannelAgent } from "./agents/flannel/agent.ts";
 import { flannelConf } from "./agents/flannel/net-conf.ts";
 import { type KubeObject, keyOf } from "./api/meta.ts";
+import { ClusterError } from "./api/cluster-error.ts";
+import { formatPath } from "./api/issue.ts";
 import type { Node } from "./api/node.ts";
 import type { Pod } from "./api/pod.ts";
 import { runTool, type ToolResult } from "./apps/tools.ts";
@@ -32,15 +34,13 @@ import type { Source } from "./manifests/sources.ts";
 import { addressPlan } from "./node/address-plan.ts";
 import { conflistOf, FLANNEL_BACKENDS, type Network } from "./node/conflists.ts";
 import { EmulatedNode } from "./node/emulated-node.ts";
-import { API_PORT, bootControlPlane, bootExternal } from "./node/outside.ts";
+import { API_PORT, bootControlPlane, bootOutside } from "./node/outside.ts";
 import { Workloads } from "./node/workloads.ts";
 import { MemoryStore } from "./store/store-memory.ts";
 import { Choices } from "./trace/choices.ts";
 import { type Exchange, type ExchangeOptions, exchange } from "./trace/exchange.ts";
 import { Naming } from "./trace/naming.ts";
 import { type Traced, type TraceOptions, Tracing } from "./trace/tracing.ts";
-
-export { NETWORKS, type Network } from "./node/conflists.ts";
 
 /** Where flanneld leaves the settings of a node for the CNI plugin. */
 const SUBNET_ENV = "/run/flannel/subnet.env";
@@ -72,6 +72,8 @@ export class Cluster {
   readonly store: MemoryStore;
   readonly nodes: ReadonlyMap<string, EmulatedNode>;
   readonly external: Host;
+  /** What is not a node: the router, the world behind it, and the API server's host. */
+  readonly #others: readonly Host[];
   /** What Kubernetes would accept and a person should know. */
   readonly warnings: readonly InputIssue[];
   readonly #manager: Manager;
@@ -85,6 +87,7 @@ export class Cluster {
     this.store = parts.store;
     this.nodes = parts.nodes;
     this.external = parts.external;
+    this.#others = parts.others;
     this.warnings = parts.warnings;
     this.#manager = parts.manager;
     this.#workloads = parts.workloads;
@@ -110,7 +113,13 @@ export class Cluster {
 
   /** Boots a cluster. Throws InputError for manifests that Kubernetes would refuse. */
   static async create(options: ClusterOptions): Promise<Cluster> {
-    return new Cluster(await boot(options));
+    const origins = new Map<string, Origin>();
+    try {
+      return new Cluster(await boot(options, origins));
+    } catch (cause) {
+      if (cause instanceof ClusterError) throw placed(cause, origins);
+      throw cause;
+    }
   }
 
   /** Sends one real packet and tells what happened to it. Throws InputError for an end that does not exist. */
@@ -167,7 +176,7 @@ export class Cluster {
 
   /** Every namespace there is. */
   *namespaces(): IterableIterator<NetNs> {
-    yield this.external.root;
+    for (const host of this.#others) yield host.root;
     for (const node of this.nodes.values()) {
       yield node.host.root;
       yield* node.host.sandboxes.values();
@@ -187,6 +196,7 @@ type Parts = {
   readonly store: MemoryStore;
   readonly nodes: ReadonlyMap<string, EmulatedNode>;
   readonly external: Host;
+  readonly others: readonly Host[];
   readonly warnings: readonly InputIssue[];
   readonly manager: Manager;
   readonly workloads: Workloads;
@@ -197,7 +207,7 @@ type Parts = {
   readonly title: string;
 };
 
-async function boot(options: ClusterOptions): Promise<Parts> {
+async function boot(options: ClusterOptions, origins: Map<string, Origin>): Promise<Parts> {
   const { clusterCidr = "10.244.0.0/16", serviceCidr = "10.96.0.0/12", mtu = 1500, seed = 1 } = options;
   const network = options.network ?? "flannel-vxlan";
   const proxyMode = options.proxyMode ?? "iptables";
@@ -207,8 +217,8 @@ async function boot(options: ClusterOptions): Promise<Parts> {
   const world = new World(seed);
   const underlay = new Underlay(world, { delay: options.delay ?? 0.05 });
   const store = new MemoryStore(world.loop);
-  const external = await bootExternal(world, underlay, plan.router, mtu);
-  await bootControlPlane(world, underlay, plan.apiServer, mtu);
+  const { router, external } = await bootOutside(world, underlay, plan.router, mtu);
+  const controlPlane = await bootControlPlane(world, underlay, plan.apiServer, plan.gateway, mtu);
 
   const nodes = new Map<string, EmulatedNode>();
   const proxies = new Map<string, KubeProxy>();
@@ -257,7 +267,6 @@ async function boot(options: ClusterOptions): Promise<Parts> {
   }
   await manager.settle();
 
-  const origins = new Map<string, Origin>();
   let done = 0;
   for (const { object, origin } of objects) {
     const namespace = object.metadata.namespace ?? "";
@@ -268,7 +277,9 @@ async function boot(options: ClusterOptions): Promise<Parts> {
   await manager.settle();
   const title = `${network}, ${proxyMode}, seed ${seed}`;
   const dnsIp = dnsServiceIp(serviceCidr);
+  const others = [router, external, controlPlane];
   return {
+    others,
     world,
     underlay,
     store,
@@ -298,3 +309,24 @@ async function put(store: MemoryStore, object: KubeObject, origin: Origin): Prom
     throw new InputError({ file: origin.file, line: origin.line, field: "metadata.name", found, expected }, { cause });
   }
 }
+
+/** An error of the control plane, at the line of the object that it is about. */
+function placed(cause: ClusterError, origins: ReadonlyMap<string, Origin>): InputError {
+  const { object, path } = cause;
+  const key = object === null ? "" : `${object.kind}/${object.metadata.namespace ?? ""}/${object.metadata.name}`;
+  const origin = origins.get(key);
+  const file = origin?.file ?? "settings";
+  const field = path.length === 0 ? (object === null ? cause.reason : object.kind) : formatPath(path);
+  const line = origin?.lineOf(path) ?? 0;
+  return new InputError({ file, line, field, found: cause.message, expected: EXPECTED[cause.reason] }, { cause });
+}
+
+const EXPECTED: Readonly<Record<ClusterError["reason"], string>> = {
+  CidrInvalid: "a CIDR such as 10.244.0.0/16",
+  CidrExhausted: "a CIDR with room for all nodes",
+  CidrOverlap: "CIDRs that do not overlap",
+  AddressOutOfRange: "an address of the service CIDR",
+  AddressInUse: "an address that no other Service has",
+  PortInUse: "a node port that no other Service has",
+  PortsExhausted: "fewer node ports than the range has",
+};

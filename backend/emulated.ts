@@ -3,18 +3,18 @@
  * What packets do with the changes is the event loop's business; nothing here runs it.
  */
 import type { Host } from "../dataplane/host/host.ts";
+import { saveRules } from "../dataplane/netfilter/restore-op.ts";
 import type { NetNs } from "../dataplane/netns/netns.ts";
 import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
 import { dumpAddrs, dumpFdb, dumpLinks, dumpNeighs, dumpRoutes } from "../dataplane/netns/rtnl-dump.ts";
-import {
-  type AddrInfo,
-  type FdbInfo,
-  type LinkInfo,
-  type NeighInfo,
-  NetlinkError,
-  type NetnsRef,
-  type RouteInfo,
-  type RtnlOp,
+import type {
+  AddrInfo,
+  FdbInfo,
+  LinkInfo,
+  NeighInfo,
+  NetnsRef,
+  RouteInfo,
+  RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
 import type { Backend } from "./ops.ts";
 
@@ -78,9 +78,8 @@ export class EmulatedBackend implements Backend {
   }
 
   async iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6"): Promise<string> {
-    this.host.netns(netns);
-    if (family === "ipv6") return "";
-    throw new NetlinkError("EOPNOTSUPP", "iptables rules are not supported yet");
+    const ns = this.host.netns(netns);
+    return family === "ipv4" ? saveRules(ns) : "";
   }
 
   async close(): Promise<void> {}

@@ -72,7 +72,8 @@ export class Options {
 
   parse(name: string, text: string, min: number, max: number): number {
     const n = parseNumber(text);
-    if (n === undefined || n < min || n > max) this.fail(`option ${name}: "${text}" is not a number from ${min} to ${max}`);
+    if (n === undefined || n < min || n > max)
+      this.fail(`option ${name}: "${text}" is not a number from ${min} to ${max}`);
     return n;
   }
 

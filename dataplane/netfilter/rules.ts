@@ -90,6 +90,8 @@ export class Chain {
   readonly lines: readonly number[];
   /** How many rules make connections be tracked. */
   readonly tracking: number;
+  /** The chains that rules lead to, and how often. */
+  readonly jumps: ReadonlyMap<string, number>;
 
   constructor(name: string, policy: Policy | null, rules: readonly Rule[], lines: readonly number[]) {
     this.name = name;
@@ -97,7 +99,13 @@ export class Chain {
     this.rules = rules;
     this.lines = lines;
     let tracking = 0;
-    for (const rule of rules) if (rule.tracks) tracking++;
+    const jumps = new Map<string, number>();
+    for (const rule of rules) {
+      if (rule.tracks) tracking++;
+      const target = rule.target;
+      if (target !== null && target.kind === "jump") jumps.set(target.chain, (jumps.get(target.chain) ?? 0) + 1);
+    }
     this.tracking = tracking;
+    this.jumps = jumps;
   }
 }

@@ -1,0 +1,144 @@
+/**
+ * Walking a table's chains rule by rule (net/ipv4/netfilter/ip_tables.c, ipt_do_table): the definition of what rules do.
+ *
+ * A jump remembers where it came from, a goto does not; the end of a chain and RETURN go back to what was remembered, or,
+ * where nothing was, to the policy of the hook's chain. A packet that jumps deeper than the stack is dropped.
+ */
+import { HOOK_NAMES, NF_ACCEPT, NF_DROP } from "./hooks.ts";
+import { testMatch } from "./match/registry.ts";
+import type { NfPacket } from "./packet.ts";
+import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
+import type { ChainState, TableState } from "./table.ts";
+import { CONTINUE } from "./target/module.ts";
+import { runTarget } from "./target/registry.ts";
+
+/** The deepest nesting of jumps. */
+const DEPTH = 64;
+
+export class LinearEvaluator {
+  readonly #stack: (ChainState | null)[] = new Array<ChainState | null>(DEPTH).fill(null);
+  readonly #back: Int32Array = new Int32Array(DEPTH);
+
+  /** The verdict of a table on a packet at its hook. */
+  run(table: TableState, p: NfPacket): number {
+    const base = table.base[p.hook] as ChainState | null;
+    if (base === null) return NF_ACCEPT;
+    let state = base;
+    let rules: readonly Rule[] = state.chain.rules;
+    let i = 0;
+    let depth = 0;
+    for (;;) {
+      if (i >= rules.length) {
+        if (depth === 0) return this.#policy(table, base, p);
+        depth--;
+        state = this.#stack[depth] as ChainState;
+        i = this.#back[depth] as number;
+        rules = state.chain.rules;
+        continue;
+      }
+      const rule = rules[i] as Rule;
+      p.examined++;
+      if (!matches(rule, p)) {
+        if (p.hotdrop) return NF_DROP;
+        i++;
+        continue;
+      }
+      count(state, i, p);
+      if (p.traced !== null) {
+        p.traced.push({ table: table.name, chain: state.chain.name, number: i + 1, text: rule.text });
+      }
+      const target = rule.target;
+      if (target === null) {
+        i++;
+        continue;
+      }
+      switch (target.kind) {
+        case "ACCEPT":
+          return NF_ACCEPT;
+        case "DROP":
+          return NF_DROP;
+        case "RETURN":
+          i = rules.length;
+          continue;
+        case "jump": {
+          const to = destination(table, state, i, target.chain);
+          if (!target.goto) {
+            if (depth === DEPTH) return NF_DROP;
+            this.#stack[depth] = state;
+            this.#back[depth] = i + 1;
+            depth++;
+          }
+          state = to;
+          rules = to.chain.rules;
+          i = 0;
+          continue;
+        }
+        default: {
+          const verdict = runTarget(target, p);
+          if (verdict !== CONTINUE) return verdict;
+          i++;
+        }
+      }
+    }
+  }
+
+  #policy(table: TableState, base: ChainState, p: NfPacket): number {
+    base.policyPackets++;
+    base.policyBytes += p.end - p.network;
+    if (base.chain.policy !== "DROP") return NF_ACCEPT;
+    p.traced?.push({ table: table.name, chain: base.chain.name, number: 0, text: "policy DROP" });
+    return NF_DROP;
+  }
+}
+
+/** Where a jump leads, kept beside the chain. */
+function destination(table: TableState, state: ChainState, i: number, name: string): ChainState {
+  if (state.targets === null) state.targets = new Array<ChainState | undefined>(state.chain.rules.length);
+  const known = state.targets[i];
+  if (known !== undefined) return known;
+  const to = table.chains.get(name);
+  if (to === undefined) throw new Error(`table ${table.name}, hook ${HOOK_NAMES.join()}: chain ${name} is gone`);
+  state.targets[i] = to;
+  return to;
+}
+
+function count(state: ChainState, i: number, p: NfPacket): void {
+  let c = state.counters;
+  if (c === null) {
+    c = new Float64Array(state.chain.rules.length * 2);
+    state.counters = c;
+  }
+  c[i * 2] = (c[i * 2] as number) + 1;
+  c[i * 2 + 1] = (c[i * 2 + 1] as number) + p.end - p.network;
+}
+
+/** ip_packet_match, then the matches in their order. */
+export function matches(r: Rule, p: NfPacket): boolean {
+  const invert = r.invert;
+  if (invert === 0) {
+    if (((p.dst ^ r.dst) & r.dstMask) !== 0 || ((p.src ^ r.src) & r.srcMask) !== 0) return false;
+    if (r.proto !== 0 && r.proto !== p.proto) return false;
+    if (r.input !== "" && !named(r.input, p.input?.name ?? "")) return false;
+    if (r.output !== "" && !named(r.output, p.output?.name ?? "")) return false;
+    if (r.fragment && p.fragment === 0) return false;
+  } else {
+    if ((((p.src ^ r.src) & r.srcMask) !== 0) !== ((invert & INV_SRC) !== 0)) return false;
+    if ((((p.dst ^ r.dst) & r.dstMask) !== 0) !== ((invert & INV_DST) !== 0)) return false;
+    if (r.input !== "" && named(r.input, p.input?.name ?? "") === ((invert & INV_IN) !== 0)) return false;
+    if (r.output !== "" && named(r.output, p.output?.name ?? "") === ((invert & INV_OUT) !== 0)) return false;
+    if (r.proto !== 0 && (r.proto === p.proto) === ((invert & INV_PROTO) !== 0)) return false;
+    if (r.fragment && (p.fragment !== 0) === ((invert & INV_FRAG) !== 0)) return false;
+  }
+  const list = r.matches;
+  for (let k = 0; k < list.length; k++) if (!testMatch(list[k] as Rule["matches"][number], p)) return false;
+  return true;
+}
+
+/** Whether an interface has the name; one that ends in + is a prefix. */
+export function named(wanted: string, name: string): boolean {
+  const last = wanted.length - 1;
+  if (wanted.charCodeAt(last) !== 0x2b) return wanted === name;
+  if (name.length < last) return false;
+  for (let i = 0; i < last; i++) if (wanted.charCodeAt(i) !== name.charCodeAt(i)) return false;
+  return true;
+}

@@ -1,0 +1,646 @@
+/**
+ * iptables-restore(8) text applied to a namespace's tables: all of it, or nothing. What a text does is staged beside the
+ * tables first, chain by chain as it touches them, so that a small text costs little however large the tables are.
+ *
+ * Read are: *TABLE, :CHAIN POLICY [packets:octets], -A -I -D -R -N -X -E -F -P -Z with their long names, counters before a
+ * rule, comments, COMMIT. Counters in the text are skipped, as without --counters.
+ */
+import { NF_INET_LOCAL_OUT } from "./hooks.ts";
+import type { IpSets } from "./ipset.ts";
+import { OptionError } from "./options.ts";
+import type { RuleCache } from "./rule-cache.ts";
+import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
+import { Chain, type Policy, type Rule } from "./rules.ts";
+import { RulesError } from "./rules-error.ts";
+import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
+import { targetModule } from "./target/registry.ts";
+
+/** A chain while a text is read. `rules` are shared with the chain as it was until `own`. */
+type Staged = {
+  readonly name: string;
+  policy: Policy | null;
+  rules: Rule[];
+  lines: number[];
+  own: boolean;
+  /** Rules were taken away or put between others: the counters start anew. */
+  readonly state: ChainState | null;
+  changed: boolean;
+};
+
+class StagedTable {
+  readonly name: string;
+  readonly base: TableState | null;
+  /** Set where the table starts anew. */
+  readonly fresh: boolean;
+  readonly chains: Map<string, Staged | null> = new Map();
+  /** Whether the text says anything about the table; an empty flush makes it go. */
+  used: boolean;
+
+  constructor(name: string, base: TableState | null, fresh: boolean) {
+    this.name = name;
+    this.base = base;
+    this.fresh = fresh;
+    this.used = !fresh && base !== null;
+  }
+
+  get(name: string): Staged | undefined {
+    const staged = this.chains.get(name);
+    if (staged !== undefined) return staged ?? undefined;
+    const state = this.fresh ? undefined : this.base?.chains.get(name);
+    if (state !== undefined) return this.#touch(name, state);
+    if (isBuiltin(this.name, name) && (this.fresh || this.base === null)) return this.make(name, "ACCEPT");
+    return undefined;
+  }
+
+  #touch(name: string, state: ChainState): Staged {
+    const { policy, rules, lines } = state.chain;
+    const staged: Staged = {
+      name,
+      policy,
+      rules: rules as Rule[],
+      lines: lines as number[],
+      own: false,
+      state,
+      changed: false,
+    };
+    this.chains.set(name, staged);
+    return staged;
+  }
+
+  /** Whether there is such a chain, without touching it. */
+  has(name: string): boolean {
+    const staged = this.chains.get(name);
+    if (staged !== undefined) return staged !== null;
+    if (!this.fresh && this.base !== null) return this.base.chains.has(name);
+    return isBuiltin(this.name, name);
+  }
+
+  make(name: string, policy: Policy | null): Staged {
+    const staged: Staged = { name, policy, rules: [], lines: [], own: true, state: null, changed: true };
+    this.chains.set(name, staged);
+    return staged;
+  }
+
+  names(): string[] {
+    const known = this.fresh || this.base === null ? (TABLES[this.name] ?? []) : [...this.base.chains.keys()];
+    return [...new Set([...known, ...this.chains.keys()])].filter((n) => this.has(n));
+  }
+}
+
+/** Makes the chain's rules writable. */
+function own(chain: Staged): Staged {
+  if (!chain.own) {
+    chain.rules = [...chain.rules];
+    chain.lines = [...chain.lines];
+    chain.own = true;
+  }
+  chain.changed = true;
+  return chain;
+}
+
+/** Where tables are, for a namespace. */
+export type Tables = Map<string, TableState>;
+
+const COMMANDS: Readonly<Record<string, string>> = {
+  "-A": "-A",
+  "--append": "-A",
+  "-I": "-I",
+  "--insert": "-I",
+  "-D": "-D",
+  "--delete": "-D",
+  "-R": "-R",
+  "--replace": "-R",
+  "-N": "-N",
+  "--new-chain": "-N",
+  "--new": "-N",
+  "-X": "-X",
+  "--delete-chain": "-X",
+  "-E": "-E",
+  "--rename-chain": "-E",
+  "-F": "-F",
+  "--flush": "-F",
+  "-P": "-P",
+  "--policy": "-P",
+  "-Z": "-Z",
+  "--zero": "-Z",
+};
+
+export type RestoreOptions = {
+  readonly source: string;
+  readonly noflush: boolean;
+  readonly cache: RuleCache;
+  readonly sets: IpSets;
+};
+
+/** Reads the text and changes the tables; answers how to undo it. Throws RulesError, with nothing changed. */
+export function restore(tables: Tables, text: string, options: RestoreOptions): () => void {
+  return new Restore(tables, options).run(text);
+}
+
+class Restore {
+  readonly #tables: Tables;
+  readonly #options: RestoreOptions;
+  readonly #staged: Map<string, StagedTable> = new Map();
+  #table: StagedTable | null = null;
+  #line = 0;
+  #lastChain: Staged | null = null;
+
+  constructor(tables: Tables, options: RestoreOptions) {
+    this.#tables = tables;
+    this.#options = options;
+  }
+
+  run(text: string): () => void {
+    try {
+      let from = 0;
+      while (from < text.length) {
+        let to = text.indexOf("\n", from);
+        if (to < 0) to = text.length;
+        this.#line++;
+        this.#read(text, from, text.charCodeAt(to - 1) === 13 && to > from ? to - 1 : to);
+        from = to + 1;
+      }
+      if (this.#table !== null) throw new OptionError("", `table ${this.#table.name} has no COMMIT`);
+      for (const table of this.#staged.values()) this.#validate(table);
+    } catch (cause) {
+      if (!(cause instanceof OptionError)) throw cause;
+      throw new RulesError(this.#options.source, this.#line, cause.module, cause.message);
+    }
+    return this.#commit();
+  }
+
+  #read(text: string, from: number, to: number): void {
+    if (from === to) return;
+    const c = text.charCodeAt(from);
+    // "-A CHAIN " is what nearly all lines are.
+    if (c === 0x2d && text.charCodeAt(from + 1) === 0x41 && text.charCodeAt(from + 2) === 0x20) {
+      this.#append(text, from + 3, to);
+      return;
+    }
+    const line = text.slice(from, to);
+    if (c === 0x23 || line.trim() === "") return;
+    if (c === 0x2a) this.#begin(line.slice(1).trim());
+    else if (c === 0x3a) this.#chainLine(line.slice(1));
+    else if (line.trimEnd() === "COMMIT" && this.#table !== null) this.#end();
+    else if (c === 0x5b) this.#counted(line);
+    else this.#command(line);
+  }
+
+  #begin(name: string): void {
+    if (this.#table !== null) throw new OptionError("", `table ${this.#table.name} has no COMMIT`);
+    if (!Object.hasOwn(TABLES, name)) throw new OptionError("", `table "${name}" is not known`);
+    const base = this.#tables.get(name) ?? null;
+    let staged = this.#options.noflush ? this.#staged.get(name) : undefined;
+    if (staged === undefined) {
+      staged = new StagedTable(name, base, !this.#options.noflush || base === null);
+      this.#staged.set(name, staged);
+    }
+    this.#table = staged;
+    this.#lastChain = null;
+  }
+
+  #end(): void {
+    this.#table = null;
+  }
+
+  #open(): StagedTable {
+    if (this.#table === null) throw new OptionError("", "expected *TABLE first");
+    return this.#table;
+  }
+
+  /** "NAME POLICY [packets:octets]" */
+  #chainLine(rest: string): void {
+    const table = this.#open();
+    const [name = "", policy = "", counters] = rest.trim().split(/\s+/);
+    if (counters !== undefined && !/^\[\d+:\d+\]$/.test(counters))
+      throw new OptionError("", `bad counters "${counters}"`);
+    table.used = true;
+    this.#lastChain = null;
+    if (isBuiltin(table.name, name)) {
+      if (policy !== "-") this.#setPolicy(table, name, policy);
+      return;
+    }
+    checkName(name);
+    if (policy !== "-") throw new OptionError("", `chain ${name} cannot have policy "${policy}"`);
+    const chain = table.get(name);
+    if (chain === undefined) {
+      table.make(ownText(name), null);
+      return;
+    }
+    own(chain);
+    chain.rules = [];
+    chain.lines = [];
+  }
+
+  #setPolicy(table: StagedTable, name: string, policy: string): void {
+    if (policy !== "ACCEPT" && policy !== "DROP")
+      throw new OptionError("", `policy "${policy}" is neither ACCEPT nor DROP`);
+    const chain = table.get(name);
+    if (chain === undefined || chain.policy === null) throw new OptionError("", `chain ${name} has no policy`);
+    own(chain).policy = policy;
+  }
+
+  #counted(line: string): void {
+    const close = line.indexOf("]");
+    if (close < 0 || !/^\[\d+:\d+$/.test(line.slice(0, close))) throw new OptionError("", `bad counters in "${line}"`);
+    const rest = line.slice(close + 1).trimStart();
+    if (rest.startsWith("-A ")) this.#append(rest, 3, rest.length);
+    else this.#command(rest);
+  }
+
+  #append(text: string, from: number, to: number): void {
+    const table = this.#open();
+    table.used = true;
+    while (text.charCodeAt(from) === 0x20) from++;
+    let space = text.indexOf(" ", from);
+    if (space < 0 || space > to) space = to;
+    const chain = this.#chain(table, text.slice(from, space));
+    own(chain);
+    for (const rule of this.#rules(text.slice(space + 1, to))) {
+      this.#check(table, chain, rule);
+      chain.rules.push(rule);
+      chain.lines.push(this.#line);
+    }
+  }
+
+  #rules(text: string): readonly Rule[] {
+    return this.#options.cache.get(text, (own) => parseRule(words(own)));
+  }
+
+  #chain(table: StagedTable, name: string): Staged {
+    const last = this.#lastChain;
+    if (last !== null && last.name === name) return last;
+    const chain = table.get(name);
+    if (chain === undefined) throw new OptionError("", `chain ${name} does not exist in table ${table.name}`);
+    this.#lastChain = chain;
+    return chain;
+  }
+
+  /** What a rule needs of its place: the jump's chain, the target's table, the sets, interfaces that the hook has. */
+  #check(table: StagedTable, chain: Staged, rule: Rule): void {
+    const target = rule.target;
+    if (target !== null && target.kind === "jump") {
+      if (!table.has(target.chain)) throw new OptionError("", `chain or target ${target.chain} does not exist`);
+      if (isBuiltin(table.name, target.chain)) throw new OptionError("", `chain ${target.chain} cannot be jumped to`);
+    } else if (target !== null) {
+      const tables = targetModule(target.kind)?.tables;
+      if (tables !== undefined && !tables.includes(table.name)) {
+        throw new OptionError(target.kind, `stands in table ${tables.join(", ")} only, not in ${table.name}`);
+      }
+    }
+    for (const m of rule.matches) {
+      if (m.kind === "set" && this.#options.sets.get(m.set) === undefined) {
+        throw new OptionError("set", `set ${m.set} does not exist`);
+      }
+    }
+    if (chain.policy === null) return;
+    const name = chain.name;
+    if (rule.output !== "" && (name === "PREROUTING" || name === "INPUT")) {
+      throw new OptionError("", `option -o: packets in ${name} have no such interface`);
+    }
+    if (rule.input !== "" && (name === "OUTPUT" || name === "POSTROUTING")) {
+      throw new OptionError("", `option -i: packets in ${name} have no such interface`);
+    }
+  }
+
+  #command(line: string): void {
+    const table = this.#open();
+    table.used = true;
+    this.#lastChain = null;
+    const space = line.indexOf(" ");
+    const word = space < 0 ? line : line.slice(0, space);
+    const command = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+    if (command === undefined) throw new OptionError("", `"${word}" is not a command`);
+    const rest = space < 0 ? "" : line.slice(space + 1).trim();
+    const at = rest.indexOf(" ");
+    const name = at < 0 ? rest : rest.slice(0, at);
+    const after = at < 0 ? "" : rest.slice(at + 1).trim();
+    switch (command) {
+      case "-A":
+        this.#append(rest, 0, rest.length);
+        return;
+      case "-I":
+        this.#insert(table, name, after);
+        return;
+      case "-R":
+        this.#replace(table, name, after);
+        return;
+      case "-D":
+        this.#delete(table, name, after);
+        return;
+      case "-N":
+        checkName(name);
+        if (table.has(name)) throw new OptionError("", `chain ${name} exists`);
+        table.make(ownText(name), null);
+        return;
+      case "-X":
+        this.#remove(table, name);
+        return;
+      case "-E":
+        this.#rename(table, name, after);
+        return;
+      case "-F":
+        for (const n of name === "" ? table.names() : [name]) {
+          const chain = own(this.#chain(table, n));
+          chain.rules = [];
+          chain.lines = [];
+        }
+        return;
+      case "-P":
+        this.#setPolicy(table, name, after);
+        return;
+      default:
+        // -Z: counters start anew.
+        for (const n of name === "" ? table.names() : [name]) own(this.#chain(table, n));
+    }
+  }
+
+  /** A leading position, where one is given, and the rest. */
+  #position(text: string): { position: number | undefined; rest: string } {
+    const m = /^(\d+)(?:\s+(.*))?$/.exec(text);
+    return m === null ? { position: undefined, rest: text } : { position: Number(m[1]), rest: m[2] ?? "" };
+  }
+
+  #insert(table: StagedTable, name: string, text: string): void {
+    const chain = own(this.#chain(table, name));
+    const { position = 1, rest } = this.#position(text);
+    if (position < 1 || position > chain.rules.length + 1) {
+      throw new OptionError("", `chain ${name}: no place ${position} among ${chain.rules.length} rules`);
+    }
+    const rules = this.#rules(rest);
+    for (const rule of rules) this.#check(table, chain, rule);
+    chain.rules.splice(position - 1, 0, ...rules);
+    chain.lines.splice(position - 1, 0, ...rules.map(() => this.#line));
+  }
+
+  #replace(table: StagedTable, name: string, text: string): void {
+    const chain = own(this.#chain(table, name));
+    const { position, rest } = this.#position(text);
+    if (position === undefined || position < 1 || position > chain.rules.length) {
+      throw new OptionError("", `chain ${name}: no rule ${position ?? ""} to replace`);
+    }
+    const [rule, more] = this.#rules(rest);
+    if (rule === undefined || more !== undefined) throw new OptionError("", "one rule cannot be replaced by several");
+    this.#check(table, chain, rule);
+    chain.rules[position - 1] = rule;
+    chain.lines[position - 1] = this.#line;
+  }
+
+  #delete(table: StagedTable, name: string, text: string): void {
+    const chain = own(this.#chain(table, name));
+    const { position, rest } = this.#position(text);
+    if (position !== undefined && rest === "") {
+      if (position < 1 || position > chain.rules.length)
+        throw new OptionError("", `chain ${name}: no rule ${position}`);
+      chain.rules.splice(position - 1, 1);
+      chain.lines.splice(position - 1, 1);
+      return;
+    }
+    for (const rule of this.#rules(text)) {
+      const at = chain.rules.findIndex((r) => r === rule || sameRule(r, rule));
+      if (at < 0) throw new OptionError("", `chain ${name} has no rule ${rule.text}`);
+      chain.rules.splice(at, 1);
+      chain.lines.splice(at, 1);
+    }
+  }
+
+  #remove(table: StagedTable, name: string): void {
+    const all = name === "";
+    for (const n of all ? table.names() : [name]) {
+      if (isBuiltin(table.name, n)) {
+        if (all) continue;
+        throw new OptionError("", `chain ${n} cannot be deleted`);
+      }
+      const chain = table.get(n);
+      if (chain === undefined) throw new OptionError("", `chain ${n} does not exist in table ${table.name}`);
+      if (chain.rules.length > 0) throw new OptionError("", `chain ${n} is not empty`);
+      table.chains.set(n, null);
+    }
+  }
+
+  #rename(table: StagedTable, from: string, to: string): void {
+    checkName(to);
+    const chain = isBuiltin(table.name, from) ? undefined : table.get(from);
+    if (chain === undefined) throw new OptionError("", `chain ${from} does not exist in table ${table.name}`);
+    if (table.has(to)) throw new OptionError("", `chain ${to} exists`);
+    const moved = table.make(to, null);
+    moved.rules = chain.rules;
+    moved.lines = chain.lines;
+    moved.own = chain.own;
+    table.chains.set(from, null);
+    for (const name of table.names()) {
+      const other = table.get(name);
+      if (other === undefined || !other.rules.some((r) => leadsTo(r, from))) continue;
+      own(other);
+      other.rules = other.rules.map((r) =>
+        leadsTo(r, from) ? (parseRule(words(r.text.replace(/-([jg]) \S+$/, `-$1 ${to}`)))[0] ?? r) : r,
+      );
+    }
+  }
+
+  /** Removed chains must not be led to, jumps must not go in circles, targets must stand where they can work. */
+  #validate(table: StagedTable): void {
+    const graph = new Graph(table);
+    for (const [name, chain] of table.chains) {
+      if (chain === null) graph.checkRemoved(name);
+    }
+    for (const chain of table.chains.values()) if (chain?.changed) graph.checkChain(chain);
+  }
+
+  #commit(): () => void {
+    const undo: (() => void)[] = [];
+    for (const staged of this.#staged.values()) {
+      if (staged.fresh) this.#commitFresh(staged, undo);
+      else this.#commitChanges(staged, undo);
+    }
+    return () => {
+      for (const step of undo.reverse()) step();
+    };
+  }
+
+  #commitFresh(staged: StagedTable, undo: (() => void)[]): void {
+    const tables = this.#tables;
+    const before = tables.get(staged.name);
+    undo.push(() => {
+      if (before === undefined) tables.delete(staged.name);
+      else tables.set(staged.name, before);
+    });
+    if (!staged.used) {
+      tables.delete(staged.name);
+      return;
+    }
+    const table = new TableState(staged.name);
+    for (const [name, chain] of staged.chains) {
+      if (chain === null) continue;
+      const made = new Chain(name, chain.policy, chain.rules, chain.lines);
+      const state = table.chains.get(name);
+      if (state === undefined) table.chains.set(name, new ChainState(made));
+      else state.replace(made);
+      table.account(made, 1);
+    }
+    tables.set(staged.name, table);
+  }
+
+  #commitChanges(staged: StagedTable, undo: (() => void)[]): void {
+    const table = staged.base as TableState;
+    for (const [name, chain] of staged.chains) {
+      const state = table.chains.get(name);
+      if (chain === null) {
+        if (state === undefined) continue;
+        table.chains.delete(name);
+        table.account(state.chain, -1);
+        undo.push(() => {
+          table.chains.set(name, state);
+          table.account(state.chain, 1);
+        });
+      } else if (state === undefined) {
+        const made = new Chain(name, chain.policy, chain.rules, chain.lines);
+        table.chains.set(name, new ChainState(made));
+        table.account(made, 1);
+        undo.push(() => {
+          table.chains.delete(name);
+          table.account(made, -1);
+        });
+      } else if (chain.changed) {
+        const { chain: old, counters, targets, policyPackets, policyBytes } = state;
+        const made = new Chain(name, chain.policy, chain.rules, chain.lines);
+        state.replace(made);
+        state.counters = carried(old, made, counters);
+        table.account(old, -1);
+        table.account(made, 1);
+        undo.push(() => {
+          table.account(made, -1);
+          table.account(old, 1);
+          Object.assign(state, { chain: old, counters, targets, policyPackets, policyBytes });
+        });
+      }
+    }
+  }
+}
+
+/** Counters of rules that stayed, where rules were only added behind; otherwise by the same rule in the same order. */
+function carried(old: Chain, now: Chain, counters: Float64Array | null): Float64Array | null {
+  if (counters === null) return null;
+  const out = new Float64Array(now.rules.length * 2);
+  let i = 0;
+  for (let k = 0; k < now.rules.length && i < old.rules.length; k++) {
+    let at = i;
+    while (at < old.rules.length && (old.rules[at] !== now.rules[k] || old.lines[at] !== now.lines[k])) at++;
+    if (at >= old.rules.length) continue;
+    out[k * 2] = counters[at * 2] ?? 0;
+    out[k * 2 + 1] = counters[at * 2 + 1] ?? 0;
+    i = at + 1;
+  }
+  return out;
+}
+
+function leadsTo(r: Rule, chain: string): boolean {
+  return r.target !== null && r.target.kind === "jump" && r.target.chain === chain;
+}
+
+function sameRule(a: Rule, b: Rule): boolean {
+  return (
+    a.src === b.src &&
+    a.dst === b.dst &&
+    a.proto === b.proto &&
+    a.invert === b.invert &&
+    a.matches.length === b.matches.length &&
+    a.target?.kind === b.target?.kind &&
+    a.text === b.text
+  );
+}
+
+/** A copy that holds on to nothing else: a slice of a large text would keep all of it alive. */
+function ownText(text: string): string {
+  const own = `${text} `;
+  return own.slice(0, own.indexOf(" "));
+}
+
+function checkName(name: string): void {
+  if (name === "" || name.length > CHAIN_MAX) {
+    throw new OptionError("", `chain name "${name}" must have 1 to ${CHAIN_MAX} characters`);
+  }
+  if (name.startsWith("-") || name.startsWith("!") || targetModule(name) !== undefined) {
+    throw new OptionError("", `chain name "${name}" is not allowed`);
+  }
+}
+
+/** Who leads to whom in a staged table. */
+class Graph {
+  readonly #table: StagedTable;
+  readonly #jumps: Map<string, ReadonlyMap<string, number>> = new Map();
+
+  constructor(table: StagedTable) {
+    this.#table = table;
+  }
+
+  #rulesOf(name: string): readonly Rule[] {
+    const staged = this.#table.chains.get(name);
+    if (staged !== undefined) return staged?.rules ?? [];
+    return this.#table.base?.chains.get(name)?.chain.rules ?? [];
+  }
+
+  #jumpsOf(name: string): ReadonlyMap<string, number> {
+    const staged = this.#table.chains.get(name);
+    if (staged === null) return NO_JUMPS;
+    if (staged === undefined || !staged.changed) return this.#table.base?.chains.get(name)?.chain.jumps ?? NO_JUMPS;
+    let jumps = this.#jumps.get(name);
+    if (jumps === undefined) {
+      jumps = new Chain(name, null, staged.rules, []).jumps;
+      this.#jumps.set(name, jumps);
+    }
+    return jumps;
+  }
+
+  checkRemoved(name: string): void {
+    const table = this.#table;
+    let refs = table.fresh ? 0 : (table.base?.refs.get(name) ?? 0);
+    for (const [other, chain] of table.chains) {
+      if (!table.fresh) refs -= table.base?.chains.get(other)?.chain.jumps.get(name) ?? 0;
+      if (chain !== null) refs += this.#jumpsOf(other).get(name) ?? 0;
+    }
+    if (refs > 0) throw new OptionError("", `chain ${name} is in use (${refs} references)`);
+  }
+
+  /** Looks at what is new in a chain: where its jumps lead, and which hooks its targets allow. */
+  checkChain(chain: Staged): void {
+    const before = this.#table.fresh ? NO_JUMPS : (chain.state?.chain.jumps ?? NO_JUMPS);
+    for (const to of this.#jumpsOf(chain.name).keys()) {
+      if (!before.has(to)) this.#checkCircle(chain.name, to);
+    }
+    if (chain.policy !== null) this.#checkHook(chain.name, hookOf(chain.name), new Set());
+  }
+
+  #checkCircle(start: string, first: string): void {
+    const seen = new Set<string>();
+    const walk = [first];
+    for (let name = walk.pop(); name !== undefined; name = walk.pop()) {
+      if (name === start) throw new OptionError("", `chain ${start} leads back to itself by ${first}`);
+      if (seen.has(name)) continue;
+      seen.add(name);
+      walk.push(...this.#jumpsOf(name).keys());
+    }
+  }
+
+  #checkHook(name: string, hook: number, seen: Set<string>): void {
+    if (seen.has(name)) return;
+    seen.add(name);
+    for (const rule of this.#rulesOf(name)) {
+      const target = rule.target;
+      if (target === null) continue;
+      if (target.kind === "jump") {
+        this.#checkHook(target.chain, hook, seen);
+        continue;
+      }
+      const hooks = targetModule(target.kind)?.hooks;
+      if (hooks !== undefined && (hooks & (1 << hook)) === 0) {
+        throw new OptionError(
+          target.kind,
+          `cannot be reached from hook ${hook === NF_INET_LOCAL_OUT ? "OUTPUT" : name}`,
+        );
+      }
+    }
+  }
+}
+
+const NO_JUMPS: ReadonlyMap<string, number> = new Map();

@@ -1,0 +1,235 @@
+/** `-m conntrack` (xt_conntrack.c, revision 3) and `-m state` (xt_state.c): what the connection of a packet is. */
+import { formatIpv4 } from "../../wire/ipv4-addr.ts";
+import { lenOfMask } from "../../wire/prefix.ts";
+import { parseAddress } from "../address.ts";
+import {
+  IPS_ASSURED,
+  IPS_CONFIRMED,
+  IPS_DST_NAT,
+  IPS_EXPECTED,
+  IPS_SEEN_REPLY,
+  IPS_SRC_NAT,
+  remaining,
+  type Tuple,
+} from "../conn.ts";
+import { IP_CT_ESTABLISHED_REPLY, IP_CT_UNTRACKED } from "../conntrack-entry.ts";
+import { type Options, opt, portRange } from "../options.ts";
+import type { NfPacket } from "../packet.ts";
+import { parseProtocol } from "../services.ts";
+import type { MatchModule } from "./module.ts";
+import type { PortRange } from "./ports.ts";
+
+/** Bits of a state set, in the order in which they are printed. */
+export const STATE_INVALID = 1;
+export const STATE_NEW = 2;
+export const STATE_RELATED = 4;
+export const STATE_ESTABLISHED = 8;
+export const STATE_UNTRACKED = 16;
+export const STATE_SNAT = 32;
+export const STATE_DNAT = 64;
+const STATES: readonly string[] = ["INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT"];
+
+const STATUSES: readonly (readonly [string, number])[] = [
+  ["NONE", 0],
+  ["EXPECTED", IPS_EXPECTED],
+  ["SEEN_REPLY", IPS_SEEN_REPLY],
+  ["ASSURED", IPS_ASSURED],
+  ["CONFIRMED", IPS_CONFIRMED],
+];
+
+const ADDRS = ["--ctorigsrc", "--ctorigdst", "--ctreplsrc", "--ctrepldst"] as const;
+const PORTS = ["--ctorigsrcport", "--ctorigdstport", "--ctreplsrcport", "--ctrepldstport"] as const;
+
+type Address = {
+  readonly option: (typeof ADDRS)[number];
+  readonly addr: number;
+  readonly mask: number;
+  readonly not: boolean;
+};
+type Port = { readonly option: (typeof PORTS)[number]; readonly range: PortRange; readonly not: boolean };
+
+export type ConntrackMatch = {
+  readonly kind: "conntrack";
+  /** 0 asks nothing. */
+  readonly states: number;
+  readonly notStates: boolean;
+  /** -1 asks nothing. */
+  readonly proto: number;
+  readonly notProto: boolean;
+  readonly addresses: readonly Address[];
+  readonly ports: readonly Port[];
+  readonly status: readonly string[];
+  readonly notStatus: boolean;
+  /** Seconds left. */
+  readonly expire: PortRange | null;
+  readonly notExpire: boolean;
+  readonly dir: "" | "ORIGINAL" | "REPLY";
+};
+export type StateMatch = { readonly kind: "state"; readonly states: number; readonly not: boolean };
+
+/** The state of the packet as one bit. */
+export function stateOf(p: NfPacket): number {
+  const info = p.skb.ctInfo;
+  if (p.conn === null) return info === IP_CT_UNTRACKED ? STATE_UNTRACKED : STATE_INVALID;
+  switch (info % 3) {
+    case 0:
+      return STATE_ESTABLISHED;
+    case 1:
+      return STATE_RELATED;
+    default:
+      return STATE_NEW;
+  }
+}
+
+export function stateName(bit: number): string {
+  return STATES[31 - Math.clz32(bit)] ?? "";
+}
+
+function parseStates(o: Options, name: string, count: number): number {
+  let bits = 0;
+  for (const word of o.text(name)?.split(",") ?? []) {
+    const at = STATES.indexOf(word.toUpperCase());
+    if (at < 0 || at >= count) o.fail(`option ${name}: "${word}" is not a connection state`);
+    bits |= 1 << at;
+  }
+  return bits;
+}
+
+function printStates(bits: number): string {
+  return STATES.filter((_, i) => (bits & (1 << i)) !== 0).join(",");
+}
+
+function tupleOf(p: NfPacket, option: string): Tuple | null {
+  if (p.conn === null) return null;
+  return option.startsWith("--ctorig") ? p.conn.original : p.conn.reply;
+}
+
+function addressText(a: Address): string {
+  const len = lenOfMask(a.mask >>> 0);
+  const mask = len === 32 ? "" : len === undefined ? `/${formatIpv4(a.mask)}` : `/${len}`;
+  return opt(a.not, a.option, formatIpv4(a.addr) + mask);
+}
+
+const NOT = { args: 1, not: true } as const;
+
+export const conntrackMatch: MatchModule<ConntrackMatch> = {
+  name: "conntrack",
+  options: {
+    "--ctstate": NOT,
+    "--ctproto": NOT,
+    ...Object.fromEntries(ADDRS.map((a) => [a, NOT])),
+    ...Object.fromEntries(PORTS.map((a) => [a, NOT])),
+    "--ctstatus": NOT,
+    "--ctexpire": NOT,
+    "--ctdir": { args: 1 },
+  },
+  tracks: true,
+  parse(o) {
+    const protoText = o.text("--ctproto");
+    const proto = protoText === undefined ? -1 : parseProtocol(protoText);
+    if (proto === undefined) return o.fail(`option --ctproto: "${protoText}" is not a protocol`);
+    const status = o.text("--ctstatus")?.toUpperCase().split(",") ?? [];
+    for (const s of status) {
+      if (!STATUSES.some(([name]) => name === s)) o.fail(`option --ctstatus: "${s}" is not a status`);
+    }
+    const dir = o.text("--ctdir")?.toUpperCase() ?? "";
+    if (dir !== "" && dir !== "ORIGINAL" && dir !== "REPLY")
+      return o.fail(`option --ctdir: "${dir}" is not a direction`);
+    const expire = o.text("--ctexpire")?.split(":");
+    return {
+      kind: "conntrack",
+      states: parseStates(o, "--ctstate", 7),
+      notStates: o.not("--ctstate"),
+      proto,
+      notProto: o.not("--ctproto"),
+      addresses: ADDRS.filter((a) => o.has(a)).map((option) => {
+        const text = o.need(option);
+        const a = parseAddress(text) ?? o.fail(`option ${option}: "${text}" is not an address`);
+        return { option, ...a, not: o.not(option) };
+      }),
+      ports: PORTS.filter((a) => o.has(a)).map((option) => ({
+        option,
+        range: o.ports(option) ?? { min: 0, max: 0xffff },
+        not: o.not(option),
+      })),
+      status,
+      notStatus: o.not("--ctstatus"),
+      expire:
+        expire === undefined
+          ? null
+          : {
+              min: o.parse("--ctexpire", expire[0] ?? "", 0, 0xffffffff),
+              max: o.parse("--ctexpire", expire[1] ?? expire[0] ?? "", 0, 0xffffffff),
+            },
+      notExpire: o.not("--ctexpire"),
+      dir,
+    };
+  },
+  print(m) {
+    return (
+      (m.states === 0 ? "" : opt(m.notStates, "--ctstate", printStates(m.states))) +
+      (m.proto < 0 ? "" : opt(m.notProto, "--ctproto", m.proto)) +
+      m.addresses.map(addressText).join("") +
+      m.ports.map((p) => opt(p.not, p.option, portRange(p.range))).join("") +
+      (m.status.length === 0 ? "" : opt(m.notStatus, "--ctstatus", m.status.join(","))) +
+      (m.expire === null ? "" : opt(m.notExpire, "--ctexpire", portRange(m.expire))) +
+      (m.dir === "" ? "" : ` --ctdir ${m.dir}`)
+    );
+  },
+  test(m, p) {
+    const conn = p.conn;
+    if (m.states !== 0) {
+      let bits = stateOf(p);
+      if (conn !== null) {
+        if ((conn.status & IPS_SRC_NAT) !== 0) bits |= STATE_SNAT;
+        if ((conn.status & IPS_DST_NAT) !== 0) bits |= STATE_DNAT;
+      }
+      if (((m.states & bits) !== 0) === m.notStates) return false;
+    }
+    if (conn === null) return asksOnlyState(m);
+    if (m.dir !== "" && p.skb.ctInfo >= IP_CT_ESTABLISHED_REPLY !== (m.dir === "REPLY")) return false;
+    if (m.proto >= 0 && (conn.proto === m.proto) === m.notProto) return false;
+    for (const a of m.addresses) {
+      const tuple = tupleOf(p, a.option) as Tuple;
+      const addr = a.option === "--ctorigsrc" || a.option === "--ctreplsrc" ? tuple.src : tuple.dst;
+      if ((((addr ^ a.addr) & a.mask) === 0) === a.not) return false;
+    }
+    for (const q of m.ports) {
+      const tuple = tupleOf(p, q.option) as Tuple;
+      const source = q.option === "--ctorigsrcport" || q.option === "--ctreplsrcport";
+      const port = source ? tuple.ports >>> 16 : tuple.ports & 0xffff;
+      if ((port >= q.range.min && port <= q.range.max) === q.not) return false;
+    }
+    if (m.status.length !== 0 && hasStatus(conn.status, m.status) === m.notStatus) return false;
+    if (m.expire !== null) {
+      const left = Math.floor(remaining(conn, p.ns.world.loop.time) / 1000);
+      if ((left >= m.expire.min && left <= m.expire.max) === m.notExpire) return false;
+    }
+    return true;
+  },
+};
+
+/** A packet without a connection fails all but a question about its state. */
+function asksOnlyState(m: ConntrackMatch): boolean {
+  const more = m.proto >= 0 || m.addresses.length > 0 || m.ports.length > 0 || m.status.length > 0;
+  return m.states !== 0 && !more && m.expire === null && m.dir === "";
+}
+
+function hasStatus(status: number, names: readonly string[]): boolean {
+  for (const [name, bit] of STATUSES) {
+    if (names.includes(name) && (bit === 0 ? status === 0 : (status & bit) !== 0)) return true;
+  }
+  return false;
+}
+
+export const stateMatch: MatchModule<StateMatch> = {
+  name: "state",
+  options: { "--state": NOT },
+  tracks: true,
+  parse(o) {
+    o.need("--state");
+    return { kind: "state", states: parseStates(o, "--state", 5), not: o.not("--state") };
+  },
+  print: (m) => opt(m.not, "--state", printStates(m.states)),
+  test: (m, p) => ((m.states & stateOf(p)) !== 0) !== m.not,
+};

@@ -1,0 +1,67 @@
+/** All matches. A new one is a file here and a line in each of the places below. */
+import type { NfPacket } from "../packet.ts";
+import { type AddrtypeMatch, addrtypeMatch } from "./addrtype.ts";
+import { type CommentMatch, commentMatch } from "./comment.ts";
+import { type ConntrackMatch, conntrackMatch, type StateMatch, stateMatch } from "./conntrack.ts";
+import { type ConnmarkMatch, connmarkMatch, type MarkMatch, markMatch } from "./mark.ts";
+import type { MatchModule } from "./module.ts";
+import { type RecentMatch, recentMatch } from "./recent.ts";
+import { type SetMatch, setMatch } from "./set.ts";
+import { type StatisticMatch, statisticMatch } from "./statistic.ts";
+import { type TcpMatch, tcpMatch } from "./tcp.ts";
+import { type UdpMatch, udpMatch } from "./udp.ts";
+
+export type Match =
+  | TcpMatch
+  | UdpMatch
+  | CommentMatch
+  | MarkMatch
+  | ConnmarkMatch
+  | ConntrackMatch
+  | StateMatch
+  | StatisticMatch
+  | AddrtypeMatch
+  | RecentMatch
+  | SetMatch;
+
+type ModuleOf = { readonly [K in Match["kind"]]: MatchModule<Extract<Match, { kind: K }>> };
+
+const MODULES: ModuleOf = {
+  tcp: tcpMatch,
+  udp: udpMatch,
+  comment: commentMatch,
+  mark: markMatch,
+  connmark: connmarkMatch,
+  conntrack: conntrackMatch,
+  state: stateMatch,
+  statistic: statisticMatch,
+  addrtype: addrtypeMatch,
+  recent: recentMatch,
+  set: setMatch,
+};
+
+/** The module that `-m` names. */
+export function matchModule(name: string): MatchModule<Match> | undefined {
+  return Object.hasOwn(MODULES, name) ? (MODULES[name as Match["kind"]] as MatchModule<Match>) : undefined;
+}
+
+export function printMatch(m: Match): string {
+  return `-m ${m.kind}${(MODULES[m.kind] as MatchModule<Match>).print(m)}`;
+}
+
+export function testMatch(m: Match, p: NfPacket): boolean {
+  switch (m.kind) {
+    case "comment":
+      return true;
+    case "udp":
+      return udpMatch.test(m, p);
+    case "tcp":
+      return tcpMatch.test(m, p);
+    case "mark":
+      return markMatch.test(m, p);
+    case "conntrack":
+      return conntrackMatch.test(m, p);
+    default:
+      return (MODULES[m.kind] as MatchModule<Match>).test(m, p);
+  }
+}

@@ -1,0 +1,305 @@
+/**
+ * Address translation (nf_nat_core.c): the first packet of a connection decides, by a rule or by doing nothing; every
+ * packet after it is rewritten as the connection's tuples say, in both directions, and so are the packets that ICMP errors
+ * quote. A port is kept while the tuple is free, else another is searched.
+ */
+import type { Random } from "../sim/random.ts";
+import * as icmpv4 from "../wire/icmpv4.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import {
+  type Conn,
+  IPS_CONFIRMED,
+  IPS_DST_NAT,
+  IPS_DST_NAT_DONE,
+  IPS_NAT_MASK,
+  IPS_SRC_NAT,
+  IPS_SRC_NAT_DONE,
+} from "./conn.ts";
+import { type Conntrack, ctProto } from "./conntrack.ts";
+import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
+import { NF_INET_LOCAL_IN, NF_INET_POST_ROUTING } from "./hooks.ts";
+import { MANIP_DST, MANIP_SRC, mangle } from "./nat-mangle.ts";
+import type { NfPacket } from "./packet.ts";
+
+/** Where a connection may be moved to (struct nf_nat_range2). Addresses are signed 32-bit integers. */
+export type NatRange = {
+  /** Null leaves the address. */
+  readonly addrs: { readonly min: number; readonly max: number } | null;
+  /** Null leaves the port where it can. `base`: the offset of the old port from it is kept (NF_NAT_RANGE_PROTO_OFFSET). */
+  readonly ports: { readonly min: number; readonly max: number; readonly base?: number } | null;
+  readonly random: boolean;
+  readonly fully: boolean;
+  readonly persistent: boolean;
+};
+
+export const NO_RANGE: NatRange = { addrs: null, ports: null, random: false, fully: false, persistent: false };
+
+/** After this many tries from one start another start is drawn, and half as many are made. */
+const MAX_ATTEMPTS = 128;
+
+export function manipOf(hook: number): number {
+  return hook === NF_INET_POST_ROUTING || hook === NF_INET_LOCAL_IN ? MANIP_SRC : MANIP_DST;
+}
+
+function doneBit(manip: number): number {
+  return manip === MANIP_SRC ? IPS_SRC_NAT_DONE : IPS_DST_NAT_DONE;
+}
+
+export function decided(conn: Conn, manip: number): boolean {
+  return (conn.status & doneBit(manip)) !== 0;
+}
+
+/** A tuple to be, changed in place while a free one is searched; `ports` as in Tuple. */
+type Draft = { src: number; dst: number; ports: number; readonly proto: number };
+
+export class Nat {
+  readonly #table: Conntrack;
+  readonly #random: Random;
+  /** Connections by their original source, for sources that were mapped before to be mapped alike (nf_nat_bysource). */
+  readonly #bySource: Map<number, Conn[]> = new Map();
+
+  constructor(table: Conntrack, random: Random) {
+    this.#table = table;
+    this.#random = random;
+    table.onRemove = (conn) => this.#forget(conn);
+  }
+
+  /** Decides the translation of a connection's first packet (nf_nat_setup_info). */
+  setup(conn: Conn, range: NatRange, manip: number): void {
+    if (decided(conn, manip) || conn.confirmed) return;
+    const { reply } = conn;
+    const proto = ctProto(conn.proto);
+    const draft: Draft = { src: reply.dst, dst: reply.src, ports: proto.invert(reply.ports), proto: conn.proto };
+    const { src, dst, ports } = draft;
+    this.#choose(draft, range, conn, manip);
+    if (draft.src !== src || draft.dst !== dst || draft.ports !== ports) {
+      reply.src = draft.dst;
+      reply.dst = draft.src;
+      reply.ports = proto.invert(draft.ports);
+      conn.status |= manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
+    }
+    conn.status |= doneBit(manip);
+    if (manip === MANIP_SRC && (conn.status & IPS_SRC_NAT) !== 0) this.#remember(conn);
+  }
+
+  /** Nothing is to be translated here; but a connection that clashes with another gets a new source port still. */
+  setupNull(conn: Conn, manip: number): void {
+    if (decided(conn, manip) || conn.confirmed) return;
+    const { reply } = conn;
+    // The tuple stays as it is unless it is taken, which is looked up without a range.
+    if (manip === MANIP_DST && !this.#taken(reply.src, reply.dst, reply.ports, conn.proto, conn)) {
+      conn.status |= doneBit(manip);
+      return;
+    }
+    const address = manip === MANIP_SRC ? reply.dst : reply.src;
+    this.setup(conn, { ...NO_RANGE, addrs: { min: address, max: address } }, manip);
+  }
+
+  /** Rewrites a packet as its connection says (nf_nat_packet). */
+  translate(p: NfPacket, conn: Conn, manip: number): void {
+    const reply = p.skb.ctInfo >= IP_CT_ESTABLISHED_REPLY;
+    let bit = manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
+    if (reply) bit ^= IPS_NAT_MASK;
+    if ((conn.status & bit) === 0) return;
+    // What the packet becomes is the other direction, turned round.
+    const target = reply ? conn.original : conn.reply;
+    const icmp = conn.proto === ipv4.PROTO_ICMP;
+    if (manip === MANIP_SRC) {
+      const port = icmp ? target.ports >>> 16 : target.ports & 0xffff;
+      mangle(p.skb, p.network, p.end, MANIP_SRC, target.dst, port);
+      p.src = target.dst;
+    } else {
+      mangle(p.skb, p.network, p.end, MANIP_DST, target.src, target.ports >>> 16);
+      p.dst = target.src;
+    }
+  }
+
+  /** An ICMP error about a translated connection: the quoted packet and the error's own addresses. False drops it. */
+  translateError(p: NfPacket, conn: Conn, manip: number): boolean {
+    const skb = p.skb;
+    const b = p.b;
+    if (icmpv4.type(b, p.transport) === icmpv4.REDIRECT && (conn.status & IPS_NAT_MASK) !== 0) return false;
+    const reply = skb.ctInfo >= IP_CT_ESTABLISHED_REPLY;
+    let bit = manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
+    if (reply) bit ^= IPS_NAT_MASK;
+    if ((conn.status & bit) === 0) return true;
+    const target = reply ? conn.original : conn.reply;
+    const inner = p.transport + icmpv4.HEADER_LEN;
+    const icmp = conn.proto === ipv4.PROTO_ICMP;
+    // The quoted packet goes the other way, so its other side changes.
+    if (manip === MANIP_SRC) {
+      const port = icmp ? target.ports >>> 16 : target.ports & 0xffff;
+      mangle(skb, inner, p.end, MANIP_DST, target.dst, port);
+    } else {
+      mangle(skb, inner, p.end, MANIP_SRC, target.src, target.ports >>> 16);
+    }
+    icmpv4.fillChecksum(b, p.transport, p.end - p.transport);
+    // The error's own address: it comes from a router on the way, or from the end itself.
+    if (manip === MANIP_SRC) {
+      mangle(skb, p.network, p.end, MANIP_SRC, target.dst, 0);
+      p.src = target.dst;
+    } else {
+      mangle(skb, p.network, p.end, MANIP_DST, target.src, 0);
+      p.dst = target.src;
+    }
+    return true;
+  }
+
+  /** The interface of a masquerade went, or its address changed: its connections end. */
+  dropMasquerade(ifindex: number): number {
+    return this.#table.deleteWhere((conn) => conn.masqIfindex === ifindex);
+  }
+
+  /** get_unique_tuple. */
+  #choose(t: Draft, range: NatRange, conn: Conn, manip: number): void {
+    if (manip === MANIP_SRC && !range.random && !range.fully) {
+      if (inRange(t, range)) {
+        if (!this.#used(t, conn)) return;
+      } else if (this.#likeBefore(t, range, conn)) {
+        if (!this.#used(t, conn)) return;
+      }
+    }
+    this.#chooseAddress(t, range, conn, manip);
+    const ports = range.ports;
+    if (!range.random && !range.fully) {
+      if (ports !== null) {
+        const port = portOf(t, manip);
+        if (ports.base === undefined && port >= ports.min && port <= ports.max) {
+          if (ports.min === ports.max || !this.#used(t, conn)) return;
+        }
+      } else if (!this.#used(t, conn)) {
+        return;
+      }
+    }
+    this.#choosePort(t, range, conn, manip);
+  }
+
+  #chooseAddress(t: Draft, range: NatRange, conn: Conn, manip: number): void {
+    if (range.addrs === null) return;
+    const min = range.addrs.min >>> 0;
+    const max = range.addrs.max >>> 0;
+    let chosen = min;
+    if (min !== max) {
+      // One source is always mapped alike; unless `persistent`, the destination counts too.
+      const far = range.persistent ? 0 : conn.original.dst;
+      const h = Math.imul(conn.original.src ^ Math.imul(far, 0x9e3779b1), 0x85ebca6b);
+      chosen = min + Math.floor(((h ^ (h >>> 15)) >>> 0) * ((max - min + 1) / 0x1_0000_0000));
+    }
+    if (manip === MANIP_SRC) t.src = chosen | 0;
+    else t.dst = chosen | 0;
+  }
+
+  /** nf_nat_l4proto_unique_tuple. */
+  #choosePort(t: Draft, range: NatRange, conn: Conn, manip: number): void {
+    const icmp = t.proto === ipv4.PROTO_ICMP;
+    const ported = t.proto === ipv4.PROTO_TCP || t.proto === ipv4.PROTO_UDP || t.proto === ipv4.PROTO_SCTP;
+    if (!icmp && !ported) return;
+    let min: number;
+    let size: number;
+    const port = portOf(t, manip);
+    if (range.ports !== null) {
+      min = range.ports.min;
+      size = range.ports.max - min + 1;
+    } else if (icmp) {
+      min = 0;
+      size = 0x10000;
+    } else if (manip === MANIP_DST) {
+      return;
+    } else if (port < 512) {
+      min = 1;
+      size = 511;
+    } else if (port < 1024) {
+      min = 600;
+      size = 424;
+    } else {
+      min = 1024;
+      size = 64512;
+    }
+    let off: number;
+    if (range.ports?.base !== undefined) off = (port - range.ports.base) & 0xffff;
+    else if (range.random || range.fully || manip !== MANIP_DST) off = this.#random.int(0x10000);
+    else off = 0;
+    let attempts = Math.min(size, MAX_ATTEMPTS);
+    for (;;) {
+      for (let i = 0; i < attempts; i++, off++) {
+        setPort(t, manip, min + (off % size));
+        if (!this.#used(t, conn)) return;
+      }
+      if (attempts >= size || attempts < 16) return;
+      attempts >>= 1;
+      off = this.#random.int(0x10000);
+    }
+  }
+
+  /** A mapping of the same source made before (find_appropriate_src). */
+  #likeBefore(t: Draft, range: NatRange, conn: Conn): boolean {
+    const list = this.#bySource.get(sourceKey(conn));
+    if (list === undefined) return false;
+    for (const other of list) {
+      const o = other.original;
+      if (o.src !== conn.original.src || o.ports >>> 16 !== conn.original.ports >>> 16 || other.proto !== conn.proto)
+        continue;
+      const src = other.reply.dst;
+      const icmp = t.proto === ipv4.PROTO_ICMP;
+      const port = icmp ? other.reply.ports >>> 16 : other.reply.ports & 0xffff;
+      const was = { src: t.src, ports: t.ports };
+      t.src = src;
+      setPort(t, MANIP_SRC, port);
+      if (inRange(t, range)) return true;
+      t.src = was.src;
+      t.ports = was.ports;
+    }
+    return false;
+  }
+
+  /** Whether answers to such a packet would be taken for another connection's. */
+  #used(t: Draft, conn: Conn): boolean {
+    return this.#taken(t.dst, t.src, ctProto(t.proto).invert(t.ports), t.proto, conn);
+  }
+
+  #taken(src: number, dst: number, ports: number, proto: number, conn: Conn): boolean {
+    const found = this.#table.find(src, dst, ports, proto);
+    return found !== null && found.conn !== conn;
+  }
+
+  #remember(conn: Conn): void {
+    const key = sourceKey(conn);
+    const list = this.#bySource.get(key);
+    if (list === undefined) this.#bySource.set(key, [conn]);
+    else list.push(conn);
+    // An entry that is never confirmed never leaves the table, so it must not stay here.
+    if (list !== undefined && list.length > 8) {
+      const alive = list.filter((c) => (c.status & IPS_CONFIRMED) !== 0 || c === conn);
+      this.#bySource.set(key, alive);
+    }
+  }
+
+  #forget(conn: Conn): void {
+    if ((conn.status & IPS_SRC_NAT) === 0) return;
+    const key = sourceKey(conn);
+    const list = this.#bySource.get(key)?.filter((c) => c !== conn && (c.status & IPS_CONFIRMED) !== 0);
+    if (list === undefined || list.length === 0) this.#bySource.delete(key);
+    else this.#bySource.set(key, list);
+  }
+}
+
+function sourceKey(conn: Conn): number {
+  return conn.original.src ^ (conn.original.ports >>> 16) ^ (conn.proto << 17);
+}
+
+function portOf(t: Draft, manip: number): number {
+  return t.proto === ipv4.PROTO_ICMP || manip === MANIP_SRC ? t.ports >>> 16 : t.ports & 0xffff;
+}
+
+function setPort(t: Draft, manip: number, port: number): void {
+  const high = t.proto === ipv4.PROTO_ICMP || manip === MANIP_SRC;
+  t.ports = high ? (port << 16) | (t.ports & 0xffff) : (t.ports & ~0xffff) | port;
+}
+
+/** Whether the source is one that the range allows already (nf_in_range). */
+function inRange(t: Draft, range: NatRange): boolean {
+  if (range.addrs !== null && (t.src >>> 0 < range.addrs.min >>> 0 || t.src >>> 0 > range.addrs.max >>> 0))
+    return false;
+  const port = t.ports >>> 16;
+  return range.ports === null || (port >= range.ports.min && port <= range.ports.max);
+}

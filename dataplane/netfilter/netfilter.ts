@@ -1,0 +1,217 @@
+/**
+ * Netfilter of a namespace: the tables, conntrack and NAT, run at each hook in the kernel's order of priorities:
+ *
+ *   raw -300 → conntrack -200 → mangle -150 → nat destination -100 → filter 0 → security 50 → nat source 100 → confirm
+ *
+ * Connections are tracked while the nat table is there or a rule asks for them, as the kernel registers its hooks.
+ */
+import type { NetDev } from "../dev/netdev.ts";
+import type { NetNs } from "../netns/netns.ts";
+import { Skb } from "../skb/skb.ts";
+import type { TracedRule } from "../skb/trace.ts";
+import { u16 } from "../wire/bytes.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import { formatIpv4 } from "../wire/ipv4-addr.ts";
+import type { Conn } from "./conn.ts";
+import { Conntrack } from "./conntrack.ts";
+import {
+  IP_CT_ESTABLISHED_REPLY,
+  IP_CT_NEW,
+  IP_CT_RELATED,
+  IP_CT_RELATED_REPLY,
+  IP_CT_UNTRACKED,
+} from "./conntrack-entry.ts";
+import { LinearEvaluator } from "./evaluate-linear.ts";
+import {
+  HOOK_NAMES,
+  type Netfilter,
+  NF_ACCEPT,
+  NF_DROP,
+  NF_INET_FORWARD,
+  NF_INET_LOCAL_IN,
+  NF_INET_POST_ROUTING,
+  NF_INET_PRE_ROUTING,
+  NF_REJECT,
+} from "./hooks.ts";
+import type { Tables } from "./iptables.ts";
+import { stateName, stateOf } from "./match/conntrack.ts";
+import { decided, manipOf, Nat } from "./nat.ts";
+import { NfPacket } from "./packet.ts";
+import { NfState } from "./state.ts";
+import type { ChainState, TableState } from "./table.ts";
+
+export class IptablesNetfilter implements Netfilter {
+  readonly ns: NetNs;
+  readonly tables: Tables = new Map();
+  readonly state: NfState = new NfState();
+  readonly conntrack: Conntrack;
+  readonly nat: Nat;
+  readonly #evaluator: LinearEvaluator = new LinearEvaluator();
+  readonly #packet: NfPacket;
+  #tracking = false;
+  #raw: TableState | null = null;
+  #mangle: TableState | null = null;
+  #filter: TableState | null = null;
+  #security: TableState | null = null;
+  #natTable: TableState | null = null;
+
+  constructor(ns: NetNs) {
+    this.ns = ns;
+    this.conntrack = new Conntrack(ns);
+    this.nat = new Nat(this.conntrack, ns.random.fork("nat"));
+    this.#packet = new NfPacket(ns, new Skb(0), this.state, this.nat);
+  }
+
+  get tracking(): boolean {
+    return this.#tracking;
+  }
+
+  /** To be called once the tables have changed. */
+  changed(): void {
+    this.#raw = this.tables.get("raw") ?? null;
+    this.#mangle = this.tables.get("mangle") ?? null;
+    this.#filter = this.tables.get("filter") ?? null;
+    this.#security = this.tables.get("security") ?? null;
+    this.#natTable = this.tables.get("nat") ?? null;
+    this.#tracking = this.#natTable !== null;
+    for (const table of this.tables.values()) if (table.tracking > 0) this.#tracking = true;
+  }
+
+  hook(ns: NetNs, hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): number {
+    const p = this.#packet;
+    const b = skb.buf;
+    const at = skb.network;
+    p.skb = skb;
+    p.b = b;
+    p.network = at;
+    p.transport = skb.transport;
+    p.end = skb.end;
+    p.src = ipv4.src(b, at) | 0;
+    p.dst = ipv4.dst(b, at) | 0;
+    p.proto = ipv4.protocol(b, at);
+    p.fragment = ipv4.fragmentOffset(b, at);
+    p.hook = hook;
+    p.input = input;
+    p.output = output;
+    p.conn = skb.ct as Conn | null;
+    p.hotdrop = false;
+    p.examined = 0;
+    if (skb.trace === null) return this.#run(p, skb);
+    return this.#traced(ns, p, skb);
+  }
+
+  #run(p: NfPacket, skb: Skb): number {
+    switch (p.hook) {
+      case NF_INET_PRE_ROUTING: {
+        let v = this.#table(this.#raw, p);
+        if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(p);
+        if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
+        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
+        return v;
+      }
+      case NF_INET_FORWARD: {
+        let v = this.#table(this.#mangle, p);
+        if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
+        return v === NF_ACCEPT ? this.#table(this.#security, p) : v;
+      }
+      case NF_INET_POST_ROUTING: {
+        let v = this.#table(this.#mangle, p);
+        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
+        return v === NF_ACCEPT && this.#tracking ? this.conntrack.confirm(skb) : v;
+      }
+      case NF_INET_LOCAL_IN: {
+        let v = this.#table(this.#mangle, p);
+        if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
+        if (v === NF_ACCEPT) v = this.#table(this.#security, p);
+        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
+        return v === NF_ACCEPT && this.#tracking ? this.conntrack.confirm(skb) : v;
+      }
+      default: {
+        let v = this.#table(this.#raw, p);
+        if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(p);
+        if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
+        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
+        if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
+        return v === NF_ACCEPT ? this.#table(this.#security, p) : v;
+      }
+    }
+  }
+
+  #table(table: TableState | null, p: NfPacket): number {
+    if (table === null) return NF_ACCEPT;
+    const base = table.base[p.hook] as ChainState | null;
+    return base === null ? NF_ACCEPT : this.#evaluator.run(table, p);
+  }
+
+  /** nf_nat_inet_fn: the first packet asks the rules, all packets are rewritten. */
+  #nat(table: TableState, p: NfPacket, skb: Skb): number {
+    const conn = p.conn;
+    if (conn === null) return NF_ACCEPT;
+    const manip = manipOf(p.hook);
+    switch (skb.ctInfo) {
+      case IP_CT_RELATED:
+      case IP_CT_RELATED_REPLY:
+        if (p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(p, conn, manip) ? NF_ACCEPT : NF_DROP;
+        return NF_ACCEPT;
+      case IP_CT_NEW:
+        if (!decided(conn, manip)) {
+          const v = this.#evaluator.run(table, p);
+          if (v !== NF_ACCEPT) return v;
+          if (!decided(conn, manip)) this.nat.setupNull(conn, manip);
+        }
+        break;
+      default:
+        if (conn.masqIfindex !== 0 && this.#strayed(p, conn)) {
+          this.conntrack.remove(conn);
+          return NF_DROP;
+        }
+    }
+    this.nat.translate(p, conn, manip);
+    return NF_ACCEPT;
+  }
+
+  /** A masqueraded connection whose packets leave by another interface now (nf_nat_oif_changed) cannot go on. */
+  #strayed(p: NfPacket, conn: Conn): boolean {
+    return (
+      p.hook === NF_INET_POST_ROUTING &&
+      p.skb.ctInfo < IP_CT_ESTABLISHED_REPLY &&
+      p.output !== null &&
+      p.output.ifindex !== conn.masqIfindex
+    );
+  }
+
+  #traced(ns: NetNs, p: NfPacket, skb: Skb): number {
+    const rules: TracedRule[] = [];
+    p.traced = rules;
+    const before = endpoints(p, skb);
+    const verdict = this.#run(p, skb);
+    p.traced = null;
+    const now = endpoints(p, skb);
+    const nat: string[] = [];
+    if (before.dst !== now.dst) nat.push(`${before.dst} → ${now.dst}`);
+    if (before.src !== now.src) nat.push(`${before.src} → ${now.src}`);
+    skb.trace?.report(ns, skb, {
+      step: "hook",
+      hook: HOOK_NAMES[p.hook] ?? "",
+      dev: (p.input ?? p.output)?.name ?? "",
+      rules,
+      verdict: verdict === NF_ACCEPT ? "ACCEPT" : verdict === NF_REJECT ? "REJECT" : "DROP",
+      examined: p.examined,
+      linear: p.examined,
+      ctState: this.#tracking || skb.ctInfo === IP_CT_UNTRACKED ? stateName(stateOf(p)) : "",
+      nat: nat.join(", "),
+    });
+    return verdict;
+  }
+}
+
+/** Both ends of a packet as text, with ports where it has them. */
+function endpoints(p: NfPacket, skb: Skb): { src: string; dst: string } {
+  const b = skb.buf;
+  const src = formatIpv4(ipv4.src(b, skb.network));
+  const dst = formatIpv4(ipv4.dst(b, skb.network));
+  const proto = p.proto;
+  const ported = proto === ipv4.PROTO_TCP || proto === ipv4.PROTO_UDP || proto === ipv4.PROTO_SCTP;
+  if (!ported || p.fragment !== 0 || skb.end - p.transport < 4) return { src, dst };
+  return { src: `${src}:${u16(b, p.transport)}`, dst: `${dst}:${u16(b, p.transport + 2)}` };
+}

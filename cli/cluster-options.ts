@@ -36,7 +36,7 @@ export function withClusterOptions(command: Command): Command {
     .option("--config <file>", "settings file with any of: files, nodes, network, proxyMode, mtu, seed")
     .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
     .option("-q, --quiet", "no warnings, no progress")
-    .option("-v, --verbose", "say more");
+    .option("-v, --verbose", "say more: in a trace, every rule that matched");
 }
 
 /** Builds the cluster that the flags describe. Warnings go to stderr. */

@@ -53,6 +53,7 @@ async function trace(from: string, to: string, flags: Flags): Promise<number> {
     ...(flags.size === undefined ? {} : { size: flags.size }),
     ...(flags.ttl === undefined ? {} : { ttl: flags.ttl }),
     ...(flags.df === undefined ? {} : { dontFragment: flags.df }),
+    allRules: flags.verbose === true,
     capture: flags.pcap !== undefined,
   };
   const traced = flags.all ? await cluster.traceAll(from, to, options) : [await cluster.trace(from, to, options)];

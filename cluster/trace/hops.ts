@@ -2,11 +2,14 @@
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { TracedRule } from "../../dataplane/skb/trace.ts";
 import { dropReasonName } from "../../dataplane/wire/drop-reason.ts";
+import { effectiveRules } from "./effective-rules.ts";
 import type { Hop } from "./result.ts";
 import { type Event, formatTuple, type Track } from "./tracer.ts";
 
 /** What a trace needs to know of the cluster to name things. */
 export type Names = {
+  /** Tell every rule that matched, not just those that did something. */
+  readonly allRules: boolean;
   /** "host", or "pod default/web-1". */
   placeOf(ns: NetNs): string;
   /** The object behind a rule: "Service default/web, web.yaml:12"; "" if none. */
@@ -64,14 +67,20 @@ function hopsOfEvent(event: Event, next: Event | undefined, names: Names): Hop[]
       return [{ ...at, device: "", step: "deliver", action: step.text }];
     case "drop":
       return [{ ...at, device: "", step: "drop", action: dropText(step.reason, step.text) }];
-    case "hook":
-      return step.rules.map((rule) => ({
+    case "hook": {
+      const rules = names.allRules ? step.rules : effectiveRules(step.rules);
+      if (rules.length === 0) {
+        // Later packets of a connection are rewritten without asking the rules again.
+        return step.nat === "" ? [] : [{ ...at, device: step.dev, step: step.hook, action: `conntrack ${step.ctState}, ${step.nat}` }];
+      }
+      return rules.map((rule) => ({
         ...at,
         device: step.dev,
         step: step.hook,
         action: targetOf(rule.text),
         rule: { ...rule, origin: names.originOfRule(ns.node, rule) },
       }));
+    }
   }
 }
 

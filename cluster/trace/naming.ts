@@ -23,6 +23,7 @@ export type NamingSources = {
 
 export class Naming implements Names {
   readonly #from: NamingSources;
+  allRules = false;
 
   constructor(from: NamingSources) {
     this.#from = from;

@@ -26,6 +26,8 @@ export type TraceOptions = {
   readonly size?: number;
   readonly ttl?: number;
   readonly dontFragment?: boolean;
+  /** Tell every rule that matched, not just those that did something. */
+  readonly allRules?: boolean;
   /** Record a capture of every interface. */
   readonly capture?: boolean;
   /** Said behind the flow in the title. */
@@ -85,6 +87,7 @@ export class Tracing {
         ...(options.capture === true ? { record: this.#from.namespaces() } : {}),
       });
       const { naming } = this.#from;
+      naming.allRules = options.allRules === true;
       const question = { protocol, source: place.end, address, port };
       const judged = judge(observed, question, naming, (event) => naming.receiverOf(event));
       const told = [

@@ -1,0 +1,139 @@
+/** `podwire proxy render` and `podwire proxy eval`: kube-proxy's rules for objects, and what they do to a flow. */
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import type { KubeObject } from "../../cluster/api/meta.ts";
+import { type Node, nodeIps, podCidrs } from "../../cluster/api/node.ts";
+import { Manager } from "../../cluster/client/manager.ts";
+import { EndpointSliceController } from "../../cluster/controllers/endpoint-slice.ts";
+import { ServiceController } from "../../cluster/controllers/service.ts";
+import { DEFAULT_PROXY_CONFIG, parseProxyConfig, type ProxyConfig } from "../../cluster/kube-proxy/config.ts";
+import { FlowEvaluator, type FlowVerdict, parseFlow } from "../../cluster/kube-proxy/evaluate.ts";
+import { iptablesFor } from "../../cluster/kube-proxy/render.ts";
+import { loadManifests } from "../../cluster/manifests/load.ts";
+import { readSources } from "../../cluster/manifests/sources.ts";
+import { MemoryStore } from "../../cluster/store/store-memory.ts";
+import { collect, integer } from "../cluster-options.ts";
+import { OK, UsageError } from "../exit.ts";
+import { type OutputFormat, printResult, printWarnings, table } from "../print.ts";
+
+type Flags = {
+  readonly file: readonly string[];
+  readonly config?: string;
+  readonly node: string;
+  readonly nodeAddress: readonly string[];
+  readonly serviceCidr: readonly string[];
+  readonly clusterCidr?: string;
+  readonly proxyMode?: "iptables";
+  readonly masqueradeAll?: boolean;
+  readonly seed: number;
+  readonly quiet?: boolean;
+  readonly tool?: "iptables-restore" | "ip6tables-restore";
+  readonly output: OutputFormat;
+};
+
+export function proxyCommand(end: (code: number) => void): Command {
+  const proxy = new Command("proxy").description("kube-proxy's rules for Services and EndpointSlices on one node");
+  proxy.addCommand(
+    withProxyOptions(new Command("render"))
+      .description("print the rules that kube-proxy would write")
+      .addOption(new Option("--tool <name>", "one text only").choices(["iptables-restore", "ip6tables-restore"]))
+      .action(async (flags: Flags) => end(await render(flags))),
+  );
+  proxy.addCommand(
+    withProxyOptions(new Command("eval"))
+      .description("say what the rules do to the first packet of a flow")
+      .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
+      .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
+      .action(async (flows: string[], flags: Flags) => end(await evaluate(flows, flags))),
+  );
+  return proxy;
+}
+
+function withProxyOptions(command: Command): Command {
+  return command
+    .requiredOption("-f, --file <path>", "manifests: a file, a directory, or - (repeatable)", collect, [])
+    .option("--config <file>", "a KubeProxyConfiguration; flags win over it")
+    .option("--node <name>", "the node's name", "node-1")
+    .option("--node-address <ip>", "an address of the node (repeatable, the first is the primary)", collect, [])
+    .option("--service-cidr <cidr>", "where Services without an address get one (repeatable)", collect, [])
+    .option("--cluster-cidr <cidr>", "the addresses of pods")
+    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(["iptables"]))
+    .option("--masquerade-all", "masquerade everything sent to ClusterIPs")
+    .option("--seed <number>", "seed of addresses that Services do not have yet", integer(0, 2 ** 32 - 1), 1)
+    .option("-q, --quiet", "no warnings");
+}
+
+type Prepared = { readonly objects: readonly KubeObject[]; readonly config: ProxyConfig; readonly ips: readonly string[]; readonly cidrs: readonly string[] };
+
+async function prepare(flags: Flags): Promise<Prepared> {
+  const { objects, warnings } = loadManifests(readSources(flags.file, () => readFileSync(0, "utf8")));
+  printWarnings(warnings, flags.quiet === true);
+  const base = flags.config === undefined ? DEFAULT_PROXY_CONFIG : parseProxyConfig(read(flags.config), flags.config);
+  const config: ProxyConfig = {
+    ...base,
+    ...(flags.clusterCidr === undefined ? {} : { clusterCIDR: flags.clusterCidr }),
+    ...(flags.masqueradeAll === undefined ? {} : { masqueradeAll: true }),
+    ...(flags.proxyMode === undefined ? {} : { mode: flags.proxyMode }),
+  };
+  if (config.mode !== "iptables") throw new UsageError(`mode: found ${config.mode}, expected iptables (the others are not built yet)`);
+  const all = await allocate(objects.map((o) => o.object), flags);
+  const node = all.find((o): o is Node => o.kind === "Node" && o.metadata.name === flags.node);
+  const ips = flags.nodeAddress.length > 0 ? flags.nodeAddress : node === undefined ? [] : nodeIps(node);
+  return { objects: all, config, ips, cidrs: node === undefined ? [] : podCidrs(node) };
+}
+
+/** Services get the addresses and slices that the API server and the controllers would give them. */
+async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<readonly KubeObject[]> {
+  const store = new MemoryStore({ now: () => 0 });
+  for (const object of objects) await store.create(object);
+  const serviceCidrs = flags.serviceCidr.length > 0 ? flags.serviceCidr : ["10.96.0.0/12"];
+  const controllers = [
+    new ServiceController(store, flags.seed, { serviceCidrs }),
+    new EndpointSliceController(store, flags.seed),
+  ];
+  await new Manager(store, controllers).settle();
+  return [...store.list("Service"), ...store.list("EndpointSlice"), ...store.list("Node")];
+}
+
+async function render(flags: Flags): Promise<number> {
+  const { objects, config, ips, cidrs } = await prepare(flags);
+  const node = { name: flags.node, ips, podCidrs: cidrs };
+  const tools = flags.tool === undefined ? (["iptables-restore", "ip6tables-restore"] as const) : [flags.tool];
+  for (const tool of tools) {
+    const text = iptablesFor(objects, { node, config, family: tool === "iptables-restore" ? 4 : 6 }).full();
+    if (flags.tool === undefined) process.stdout.write(`# ${tool}\n`);
+    process.stdout.write(text);
+  }
+  return OK;
+}
+
+async function evaluate(texts: readonly string[], flags: Flags): Promise<number> {
+  const flows =
+    texts.length > 0
+      ? texts.map((text) => parseFlow(text, "command line", 0))
+      : readFileSync(0, "utf8")
+          .split("\n")
+          .flatMap((line, i) => (line.trim() === "" ? [] : [parseFlow(line, "<stdin>", i + 1)]));
+  const { objects, config, ips, cidrs } = await prepare(flags);
+  const node = { name: flags.node, ips, podCidrs: cidrs };
+  const text = iptablesFor(objects, { node, config }).full();
+  const evaluator = await FlowEvaluator.load(text, ips, config);
+  const verdicts = flows.map((flow) => evaluator.evaluate(flow));
+  if (flags.output === "json") for (const verdict of verdicts) process.stdout.write(`${JSON.stringify(verdict)}\n`);
+  else printResult(flags.output, verdicts, () => textOf(verdicts));
+  return OK;
+}
+
+function textOf(verdicts: readonly FlowVerdict[]): string {
+  return table(
+    verdicts.map((v) => [v.flow, v.verdict, v.endpoints.join(" ") || "-", v.masquerade ? "masqueraded" : ""]),
+  );
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new UsageError(`${file}: found nothing, expected a KubeProxyConfiguration`, { cause });
+  }
+}

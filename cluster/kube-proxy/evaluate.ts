@@ -1,0 +1,217 @@
+/**
+ * What a node's rules do to the first packet of a flow: the real hooks are run over a real packet, once for each outcome
+ * that chance allows, and the answers are put together.
+ */
+import { EmulatedBackend } from "../../backend/emulated.ts";
+import { Host } from "../../dataplane/host/host.ts";
+import { World } from "../../dataplane/host/world.ts";
+import {
+  NF_ACCEPT,
+  NF_INET_FORWARD,
+  NF_INET_LOCAL_IN,
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
+  NF_INET_PRE_ROUTING,
+  NF_REJECT,
+} from "../../dataplane/netfilter/hooks.ts";
+import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
+import type { Skb } from "../../dataplane/skb/skb.ts";
+import { u16 } from "../../dataplane/wire/bytes.ts";
+import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import * as ipv4 from "../../dataplane/wire/ipv4.ts";
+import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
+import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import * as sctp from "../../dataplane/wire/sctp.ts";
+import * as tcp from "../../dataplane/wire/tcp.ts";
+import * as udp from "../../dataplane/wire/udp.ts";
+import { InputError } from "../manifests/input-error.ts";
+import { Choices } from "../trace/choices.ts";
+import type { ProxyConfig } from "./config.ts";
+
+export type Flow = {
+  readonly protocol: "TCP" | "UDP" | "SCTP";
+  readonly src: Ipv4Addr;
+  readonly srcPort: number;
+  readonly dst: Ipv4Addr;
+  readonly dstPort: number;
+};
+
+export type FlowVerdict = {
+  readonly flow: string;
+  /** dnat: to one of `endpoints`; reject and drop; accept: delivered as it is; none: no rule is about it. */
+  readonly verdict: "dnat" | "reject" | "drop" | "accept" | "none";
+  /** "ip:port", sorted. */
+  readonly endpoints: readonly string[];
+  /** Whether the source address is replaced, for any outcome. */
+  readonly masquerade: boolean;
+};
+
+const PROTOCOLS: Readonly<Record<Flow["protocol"], number>> = {
+  TCP: ipv4.PROTO_TCP,
+  UDP: ipv4.PROTO_UDP,
+  SCTP: ipv4.PROTO_SCTP,
+};
+
+/** Reads "TCP 10.1.0.5:40000 > 10.96.0.1:443". Throws InputError naming where the text came from. */
+export function parseFlow(text: string, file: string, line: number): Flow {
+  const match = /^(tcp|udp|sctp)\s+([0-9.]+):([0-9]+)\s*(?:>|→|->)\s*([0-9.]+):([0-9]+)$/i.exec(text.trim());
+  const [src, dst] = [parseIpv4(match?.[2] ?? ""), parseIpv4(match?.[4] ?? "")];
+  const [srcPort, dstPort] = [Number(match?.[3]), Number(match?.[5])];
+  if (match === null || src === undefined || dst === undefined || !isPort(srcPort) || !isPort(dstPort)) {
+    const expected = "PROTOCOL ADDRESS:PORT > ADDRESS:PORT, such as TCP 10.1.0.5:40000 > 10.96.0.1:443";
+    throw new InputError({ file, line, field: "flow", found: JSON.stringify(text.trim()), expected });
+  }
+  return { protocol: (match[1] ?? "").toUpperCase() as Flow["protocol"], src, srcPort, dst, dstPort };
+}
+
+export function formatFlow(flow: Flow): string {
+  return `${flow.protocol} ${formatIpv4(flow.src)}:${flow.srcPort} > ${formatIpv4(flow.dst)}:${flow.dstPort}`;
+}
+
+function isPort(n: number): boolean {
+  return Number.isInteger(n) && n >= 1 && n <= 65535;
+}
+
+type Outcome = { readonly verdict: FlowVerdict["verdict"]; readonly endpoint: string | null; readonly masquerade: boolean };
+
+/** A node with nothing on it but its addresses and these rules. */
+export class FlowEvaluator {
+  readonly #host: Host;
+  readonly #world: World;
+  readonly #config: ProxyConfig;
+
+  private constructor(host: Host, config: ProxyConfig) {
+    this.#host = host;
+    this.#world = host.world;
+    this.#config = config;
+  }
+
+  /** Loads iptables-restore text on a node with these addresses, the primary first. */
+  static async load(text: string, nodeIps: readonly string[], config: ProxyConfig): Promise<FlowEvaluator> {
+    const host = new Host(new World(1), "node");
+    const backend = new EmulatedBackend(host);
+    const netns = "host";
+    const pods = config.bridgeInterface === "" ? `${config.interfaceNamePrefix || "cni"}0` : config.bridgeInterface;
+    const addresses = nodeIps.filter((ip) => parseIpv4(ip) !== undefined);
+    await backend.apply([
+      { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
+      { op: "link.add", netns, name: "eth0", kind: "dummy", up: true },
+      { op: "link.add", netns, name: pods, kind: "dummy", up: true },
+      ...addresses.map((ip) => ({ op: "addr.add", netns, dev: "eth0", address: `${ip}/32` }) as const),
+      { op: "route.add", netns, dst: "default", dev: "eth0", ...(addresses[0] === undefined ? {} : { src: addresses[0] }) },
+      { op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source: "kube-proxy" },
+    ]);
+    return new FlowEvaluator(host, config);
+  }
+
+  evaluate(flow: Flow): FlowVerdict {
+    const choices = new Choices();
+    const outcomes: Outcome[] = [];
+    this.#world.chance = choices.chance;
+    do {
+      netfilterOf(this.#host.root)?.conntrack.deleteWhere(() => true);
+      outcomes.push(this.#once(flow));
+    } while (choices.next());
+    const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
+    const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";
+    const masquerade = outcomes.some((o) => o.masquerade);
+    return { flow: formatFlow(flow), verdict, endpoints: [...endpoints].sort(byAddress), masquerade };
+  }
+
+  #once(flow: Flow): Outcome {
+    const ns = this.#host.root;
+    const skb = packetOf(flow, this.#world);
+    try {
+      return this.#walk(flow, skb);
+    } finally {
+      ns.world.pool.free(skb);
+    }
+  }
+
+  #walk(flow: Flow, skb: Skb): Outcome {
+    const ns = this.#host.root;
+    const nf = ns.nf;
+    if (nf === null) return { verdict: "none", endpoint: null, masquerade: false };
+    const fromHere = ns.fib.dst(flow.src).type === "local";
+    const output = ns.dev("eth0") ?? null;
+    const lo = ns.dev("lo") ?? null;
+    const first = fromHere
+      ? nf.hook(ns, NF_INET_LOCAL_OUT, skb, null, ns.fib.dst(flow.dst).type === "local" ? lo : output)
+      : nf.hook(ns, NF_INET_PRE_ROUTING, skb, this.#deviceOf(flow.src), null);
+    if (first !== NF_ACCEPT) return ended(first);
+    const dst = ipv4.dst(skb.buf, skb.network);
+    const port = u16(skb.buf, skb.transport + 2);
+    const moved = dst !== flow.dst || port !== flow.dstPort;
+    skb.dst = ns.fib.dst(dst);
+    const local = skb.dst.type === "local";
+    if (!fromHere) {
+      const next = local
+        ? nf.hook(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)
+        : nf.hook(ns, NF_INET_FORWARD, skb, skb.dev, output);
+      if (next !== NF_ACCEPT) return ended(next);
+    }
+    const src = ipv4.src(skb.buf, skb.network);
+    if (!local || fromHere) {
+      const last = nf.hook(ns, NF_INET_POST_ROUTING, skb, skb.dev, local ? lo : output);
+      if (last !== NF_ACCEPT) return ended(last);
+    }
+    const masquerade = ipv4.src(skb.buf, skb.network) !== src;
+    if (moved) return { verdict: "dnat", endpoint: `${formatIpv4(dst)}:${port}`, masquerade };
+    return { verdict: local ? "accept" : "none", endpoint: null, masquerade };
+  }
+
+  /** Pods come in by their bridge, the rest by the node's card. */
+  #deviceOf(src: Ipv4Addr): ReturnType<Host["root"]["dev"]> & object {
+    const ns = this.#host.root;
+    const pods = this.#config.clusterCIDR.split(",").some((text) => {
+      const prefix = parsePrefix4(text.trim());
+      return prefix !== undefined && contains4(prefix, src);
+    });
+    const eth0 = ns.dev("eth0");
+    const bridge = [...ns.devs.values()].find((d) => d.name !== "lo" && d.name !== "eth0");
+    const dev = pods && bridge !== undefined ? bridge : eth0;
+    if (dev === undefined) throw new Error("the evaluator's node lost its devices");
+    return dev;
+  }
+}
+
+function ended(verdict: number): Outcome {
+  return { verdict: verdict === NF_REJECT ? "reject" : "drop", endpoint: null, masquerade: false };
+}
+
+/** The flow's first packet, as it would be at PREROUTING. */
+function packetOf(flow: Flow, world: World): Skb {
+  const th = flow.protocol === "TCP" ? tcp.HEADER_LEN : flow.protocol === "UDP" ? udp.HEADER_LEN : SCTP_INIT;
+  const skb = world.pool.alloc(ipv4.HEADER_LEN + th);
+  const b = skb.buf;
+  const at = skb.data;
+  const off = at + ipv4.HEADER_LEN;
+  skb.network = at;
+  skb.transport = off;
+  skb.end = off + th;
+  skb.protocol = ethernet.ETH_P_IP;
+  b.fill(0, at, skb.end);
+  const { src, dst, srcPort, dstPort } = flow;
+  if (flow.protocol === "TCP") {
+    tcp.write(b, off, srcPort, dstPort, 1, 0, tcp.HEADER_LEN, tcp.SYN, 64240);
+    tcp.fillChecksum4(b, off, th, src, dst);
+  } else if (flow.protocol === "UDP") {
+    udp.write(b, off, srcPort, dstPort, th);
+    udp.fillChecksum4(b, off, th, src, dst);
+  } else {
+    udp.write(b, off, srcPort, dstPort, 0);
+    b[off + 12] = 1;
+    b[off + 15] = SCTP_INIT - 12;
+    sctp.fillChecksum(b, off, th);
+  }
+  ipv4.write(b, at, ipv4.HEADER_LEN + th, 1, ipv4.FLAG_DF, 64, PROTOCOLS[flow.protocol], src, dst, 0);
+  return skb;
+}
+
+/** Common header 12 and an INIT chunk of 20 octets. */
+const SCTP_INIT = 32;
+
+function byAddress(a: string, b: string): number {
+  const key = (text: string): number => (parseIpv4(text.split(":")[0] ?? "") ?? 0) * 65536 + Number(text.split(":")[1]);
+  return key(a) - key(b);
+}

@@ -50,7 +50,7 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   error.dst = dst;
   if (skb.trace !== null) {
     error.trace = skb.trace.answer(ns, error);
-    error.trace?.report(ns, error, { step: "socket", text: `ICMP ${icmpv4.format({ type, code, rest: info })}` });
+    error.trace?.report(ns, error, { step: "socket", text: icmpv4.format({ type, code, rest: info }) });
   }
   localOut(ns, error);
 }

@@ -110,7 +110,7 @@ export function neighOutput(ns: NetNs, neigh: Neigh, skb: Skb): void {
     resolve(ns, neigh, skb);
     return;
   }
-  if (skb.trace !== null) reportNeigh(ns, neigh, skb);
+  if (skb.trace !== null && !dev.noarp) reportNeigh(ns, neigh, skb);
   const at = skb.data - ethernet.HEADER_LEN;
   const b = skb.buf;
   skb.data = at;

@@ -5,6 +5,7 @@
  * where nothing was, to the policy of the hook's chain. A packet that jumps deeper than the stack is dropped.
  */
 import { HOOK_NAMES, NF_ACCEPT, NF_DROP } from "./hooks.ts";
+import { named } from "./iface-name.ts";
 import { testMatch } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
 import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
@@ -131,14 +132,5 @@ export function matches(r: Rule, p: NfPacket): boolean {
   }
   const list = r.matches;
   for (let k = 0; k < list.length; k++) if (!testMatch(list[k] as Rule["matches"][number], p)) return false;
-  return true;
-}
-
-/** Whether an interface has the name; one that ends in + is a prefix. */
-export function named(wanted: string, name: string): boolean {
-  const last = wanted.length - 1;
-  if (wanted.charCodeAt(last) !== 0x2b) return wanted === name;
-  if (name.length < last) return false;
-  for (let i = 0; i < last; i++) if (wanted.charCodeAt(i) !== name.charCodeAt(i)) return false;
   return true;
 }

@@ -62,6 +62,11 @@ export class IptablesNetfilter implements Netfilter {
     this.#packet = new NfPacket(ns, new Skb(0), this.state, this.nat);
   }
 
+  /** Rules looked at in the last hook call. */
+  get examined(): number {
+    return this.#packet.examined;
+  }
+
   get tracking(): boolean {
     return this.#tracking;
   }

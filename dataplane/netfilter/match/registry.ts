@@ -3,12 +3,24 @@ import type { NfPacket } from "../packet.ts";
 import { type AddrtypeMatch, addrtypeMatch } from "./addrtype.ts";
 import { type CommentMatch, commentMatch } from "./comment.ts";
 import { type ConntrackMatch, conntrackMatch, type StateMatch, stateMatch } from "./conntrack.ts";
+import { type DscpMatch, dscpMatch } from "./dscp.ts";
+import { type IcmpMatch, icmpMatch } from "./icmp.ts";
+import { type LengthMatch, lengthMatch } from "./length.ts";
+import { type LimitMatch, limitMatch } from "./limit.ts";
+import { type MacMatch, macMatch } from "./mac.ts";
 import { type ConnmarkMatch, connmarkMatch, type MarkMatch, markMatch } from "./mark.ts";
 import type { MatchModule } from "./module.ts";
+import { type MultiportMatch, multiportMatch } from "./multiport.ts";
+import { type OwnerMatch, ownerMatch } from "./owner.ts";
+import { type PhysdevMatch, physdevMatch } from "./physdev.ts";
+import { type PkttypeMatch, pkttypeMatch } from "./pkttype.ts";
 import { type RecentMatch, recentMatch } from "./recent.ts";
+import { type SctpMatch, sctpMatch } from "./sctp.ts";
 import { type SetMatch, setMatch } from "./set.ts";
 import { type StatisticMatch, statisticMatch } from "./statistic.ts";
 import { type TcpMatch, tcpMatch } from "./tcp.ts";
+import { type TcpmssMatch, tcpmssMatch } from "./tcpmss.ts";
+import { type TtlMatch, ttlMatch } from "./ttl.ts";
 import { type UdpMatch, udpMatch } from "./udp.ts";
 
 export type Match =
@@ -22,7 +34,19 @@ export type Match =
   | StatisticMatch
   | AddrtypeMatch
   | RecentMatch
-  | SetMatch;
+  | SetMatch
+  | DscpMatch
+  | IcmpMatch
+  | LengthMatch
+  | LimitMatch
+  | MacMatch
+  | MultiportMatch
+  | OwnerMatch
+  | PhysdevMatch
+  | PkttypeMatch
+  | SctpMatch
+  | TcpmssMatch
+  | TtlMatch;
 
 type ModuleOf = { readonly [K in Match["kind"]]: MatchModule<Extract<Match, { kind: K }>> };
 
@@ -38,6 +62,18 @@ const MODULES: ModuleOf = {
   addrtype: addrtypeMatch,
   recent: recentMatch,
   set: setMatch,
+  dscp: dscpMatch,
+  icmp: icmpMatch,
+  length: lengthMatch,
+  limit: limitMatch,
+  mac: macMatch,
+  multiport: multiportMatch,
+  owner: ownerMatch,
+  physdev: physdevMatch,
+  pkttype: pkttypeMatch,
+  sctp: sctpMatch,
+  tcpmss: tcpmssMatch,
+  ttl: ttlMatch,
 };
 
 /** The module that `-m` names. */

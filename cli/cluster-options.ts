@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LineCounter, parseDocument } from "yaml";
 import { Cluster, type ClusterOptions, PROXY_MODES, type ProxyMode } from "../cluster/cluster.ts";
-import { NETWORKS, type Network } from "../cluster/node/conflists.ts";
 import { InputError } from "../cluster/manifests/input-error.ts";
 import { readSources } from "../cluster/manifests/sources.ts";
+import { NETWORKS, type Network } from "../cluster/node/conflists.ts";
 import { UsageError } from "./exit.ts";
 import { type OutputFormat, Progress, printWarnings } from "./print.ts";
 
@@ -96,7 +96,13 @@ export function readSettings(file: string): Settings {
   const broken = doc.errors[0];
   if (broken !== undefined) {
     const line = lines.linePos(broken.pos[0]).line;
-    throw new InputError({ file, line, field: "yaml", found: broken.message.split("\n")[0] ?? "", expected: "valid YAML" });
+    throw new InputError({
+      file,
+      line,
+      field: "yaml",
+      found: broken.message.split("\n")[0] ?? "",
+      expected: "valid YAML",
+    });
   }
   const value: unknown = doc.toJS();
   if (value === null) return {};

@@ -1,8 +1,8 @@
 /** The command `podwire`: one verb a file in `commands/`, all registered here. */
 import { Command, CommanderError } from "commander";
+import { InputError } from "../cluster/manifests/input-error.ts";
 import { AddrError } from "../dataplane/wire/addr-error.ts";
 import { CaptureError } from "../dataplane/wire/capture-file.ts";
-import { InputError } from "../cluster/manifests/input-error.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { captureCommand } from "./commands/capture.ts";
 import { cniCommand } from "./commands/cni.ts";
@@ -26,7 +26,6 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description("Kubernetes networking that you can run, trace and test in one process, byte for byte")
     .version(VERSION)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
     .addCommand(traceCommand(end))
     .addCommand(testCommand(end))
     .addCommand(upCommand(end))
@@ -36,7 +35,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .addCommand(benchCommand(end))
     .addCommand(cniCommand(end))
     .addCommand(netnsCommand(end));
-  for (const command of allCommands(program)) command.exitOverride();
+  for (const command of allCommands(program)) {
+    command.exitOverride().configureOutput({ outputError: (text, write) => write(oneLine(text)) });
+  }
   try {
     await program.parseAsync([...argv], { from: "user" });
     return code;

@@ -2,7 +2,7 @@
 import pc from "picocolors";
 import { stringify } from "yaml";
 import { formatInputIssue, type InputIssue } from "../cluster/manifests/input-error.ts";
-import { PLAIN, type Paint } from "../cluster/trace/render-tree.ts";
+import { type Paint, PLAIN } from "../cluster/trace/render-tree.ts";
 
 export type OutputFormat = "text" | "json" | "yaml";
 

@@ -12,9 +12,9 @@ import type { NetNs } from "../dataplane/netns/netns.ts";
 
 import { FlannelAgent } from "./agents/flannel/agent.ts";
 import { flannelConf } from "./agents/flannel/net-conf.ts";
-import { type KubeObject, keyOf } from "./api/meta.ts";
 import { ClusterError } from "./api/cluster-error.ts";
 import { formatPath } from "./api/issue.ts";
+import { type KubeObject, keyOf } from "./api/meta.ts";
 import type { Node } from "./api/node.ts";
 import type { Pod } from "./api/pod.ts";
 import { runTool, type ToolResult } from "./apps/tools.ts";
@@ -275,6 +275,8 @@ async function boot(options: ClusterOptions, origins: Map<string, Origin>): Prom
     if (object.kind !== "Node") await put(store, object, origin);
   }
   await manager.settle();
+  // What wiring put on the wires (addresses announced) arrives before anybody looks.
+  world.loop.run({ deadline: world.loop.time + 10 * (underlay.delay + 1) });
   const title = `${network}, ${proxyMode}, seed ${seed}`;
   const dnsIp = dnsServiceIp(serviceCidr);
   const others = [router, external, controlPlane];

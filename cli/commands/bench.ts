@@ -7,7 +7,12 @@ import { integer } from "../cluster-options.ts";
 import { OK, UNEXPECTED } from "../exit.ts";
 import { table } from "../print.ts";
 
-type Flags = { readonly services: number; readonly packets: number; readonly samples: number; readonly quiet?: boolean };
+type Flags = {
+  readonly services: number;
+  readonly packets: number;
+  readonly samples: number;
+  readonly quiet?: boolean;
+};
 
 export function benchCommand(end: (code: number) => void): Command {
   const bench = new Command("bench").description("measure: forwarding and rule lookups");
@@ -47,5 +52,7 @@ function report(metrics: readonly Metric[], flags: Flags): number {
     process.stdout.write("\n");
   }
   for (const metric of metrics) process.stdout.write(`${JSON.stringify(metric)}\n`);
-  return metrics.every((m) => m.corrupted === undefined || (m.corrupted === 0 && m.delivered === m.sent)) ? OK : UNEXPECTED;
+  return metrics.every((m) => m.corrupted === undefined || (m.corrupted === 0 && m.delivered === m.sent))
+    ? OK
+    : UNEXPECTED;
 }

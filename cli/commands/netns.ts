@@ -72,14 +72,19 @@ async function add(name: string, flags: Flags): Promise<number> {
 async function opened(name: string, flags: Flags): Promise<{ backend: SocketBackend; netns: string; file: string }> {
   const file = fileOf(name, flags);
   const sandbox = await readSandbox(file);
-  if (sandbox.kind !== "podwire") throw new UsageError(`sandbox ${file}: found nothing, expected a sandbox of netns add`);
+  if (sandbox.kind !== "podwire")
+    throw new UsageError(`sandbox ${file}: found nothing, expected a sandbox of netns add`);
   return { backend: await connect(sandbox.socket), netns: sandbox.netns, file };
 }
 
 async function show(name: string, flags: Flags): Promise<number> {
   const { backend, netns } = await opened(name, flags);
   try {
-    const [links, addrs, routes] = [await backend.links(netns), await backend.addrs(netns), await backend.routes(netns)];
+    const [links, addrs, routes] = [
+      await backend.links(netns),
+      await backend.addrs(netns),
+      await backend.routes(netns),
+    ];
     const rows = links.map((l) => {
       const own = addrs.filter((a) => a.dev === l.name).map((a) => a.address);
       return [l.name, l.kind, l.up ? "UP" : "DOWN", l.mac, `mtu ${l.mtu}`, own.join(" ")];

@@ -6,7 +6,7 @@ import { type Node, nodeIps, podCidrs } from "../../cluster/api/node.ts";
 import { Manager } from "../../cluster/client/manager.ts";
 import { EndpointSliceController } from "../../cluster/controllers/endpoint-slice.ts";
 import { ServiceController } from "../../cluster/controllers/service.ts";
-import { DEFAULT_PROXY_CONFIG, parseProxyConfig, type ProxyConfig } from "../../cluster/kube-proxy/config.ts";
+import { DEFAULT_PROXY_CONFIG, type ProxyConfig, parseProxyConfig } from "../../cluster/kube-proxy/config.ts";
 import { FlowEvaluator, type FlowVerdict, parseFlow } from "../../cluster/kube-proxy/evaluate.ts";
 import { iptablesFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
@@ -63,7 +63,12 @@ function withProxyOptions(command: Command): Command {
     .option("-q, --quiet", "no warnings");
 }
 
-type Prepared = { readonly objects: readonly KubeObject[]; readonly config: ProxyConfig; readonly ips: readonly string[]; readonly cidrs: readonly string[] };
+type Prepared = {
+  readonly objects: readonly KubeObject[];
+  readonly config: ProxyConfig;
+  readonly ips: readonly string[];
+  readonly cidrs: readonly string[];
+};
 
 async function prepare(flags: Flags): Promise<Prepared> {
   const { objects, warnings } = loadManifests(readSources(flags.file, () => readFileSync(0, "utf8")));
@@ -75,8 +80,12 @@ async function prepare(flags: Flags): Promise<Prepared> {
     ...(flags.masqueradeAll === undefined ? {} : { masqueradeAll: true }),
     ...(flags.proxyMode === undefined ? {} : { mode: flags.proxyMode }),
   };
-  if (config.mode !== "iptables") throw new UsageError(`mode: found ${config.mode}, expected iptables (the others are not built yet)`);
-  const all = await allocate(objects.map((o) => o.object), flags);
+  if (config.mode !== "iptables")
+    throw new UsageError(`mode: found ${config.mode}, expected iptables (the others are not built yet)`);
+  const all = await allocate(
+    objects.map((o) => o.object),
+    flags,
+  );
   const node = all.find((o): o is Node => o.kind === "Node" && o.metadata.name === flags.node);
   const ips = flags.nodeAddress.length > 0 ? flags.nodeAddress : node === undefined ? [] : nodeIps(node);
   return { objects: all, config, ips, cidrs: node === undefined ? [] : podCidrs(node) };

@@ -69,6 +69,12 @@ function junit(outcomes: readonly Outcome[]): string {
 }
 
 function xml(text: string): string {
-  const names: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;" };
+  const names: Readonly<Record<string, string>> = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "'": "&apos;",
+  };
   return text.replace(/[&<>"']/g, (c) => names[c] ?? c);
 }

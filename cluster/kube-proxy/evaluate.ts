@@ -19,8 +19,8 @@ import type { Skb } from "../../dataplane/skb/skb.ts";
 import { u16 } from "../../dataplane/wire/bytes.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
 import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
 import * as sctp from "../../dataplane/wire/sctp.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
@@ -72,7 +72,11 @@ function isPort(n: number): boolean {
   return Number.isInteger(n) && n >= 1 && n <= 65535;
 }
 
-type Outcome = { readonly verdict: FlowVerdict["verdict"]; readonly endpoint: string | null; readonly masquerade: boolean };
+type Outcome = {
+  readonly verdict: FlowVerdict["verdict"];
+  readonly endpoint: string | null;
+  readonly masquerade: boolean;
+};
 
 /** A node with nothing on it but its addresses and these rules. */
 export class FlowEvaluator {
@@ -98,7 +102,13 @@ export class FlowEvaluator {
       { op: "link.add", netns, name: "eth0", kind: "dummy", up: true },
       { op: "link.add", netns, name: pods, kind: "dummy", up: true },
       ...addresses.map((ip) => ({ op: "addr.add", netns, dev: "eth0", address: `${ip}/32` }) as const),
-      { op: "route.add", netns, dst: "default", dev: "eth0", ...(addresses[0] === undefined ? {} : { src: addresses[0] }) },
+      {
+        op: "route.add",
+        netns,
+        dst: "default",
+        dev: "eth0",
+        ...(addresses[0] === undefined ? {} : { src: addresses[0] }),
+      },
       { op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source: "kube-proxy" },
     ]);
     return new FlowEvaluator(host, config);

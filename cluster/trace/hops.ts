@@ -71,7 +71,9 @@ function hopsOfEvent(event: Event, next: Event | undefined, names: Names): Hop[]
       const rules = names.allRules ? step.rules : effectiveRules(step.rules);
       if (rules.length === 0) {
         // Later packets of a connection are rewritten without asking the rules again.
-        return step.nat === "" ? [] : [{ ...at, device: step.dev, step: step.hook, action: `conntrack ${step.ctState}, ${step.nat}` }];
+        return step.nat === ""
+          ? []
+          : [{ ...at, device: step.dev, step: step.hook, action: `conntrack ${step.ctState}, ${step.nat}` }];
       }
       return rules.map((rule) => ({
         ...at,

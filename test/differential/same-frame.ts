@@ -1,0 +1,160 @@
+/**
+ * Whether the emulator's frame is the kernel's. Every octet must be the same, but for what a kernel draws at random or takes
+ * from its clock, which is compared by rule:
+ *
+ *  - IPv4 identification: both 0, or both not; and one of the kernel's stands for one of the emulator's per sender, wherever
+ *    the packet is seen.
+ *  - VXLAN source port: in the ephemeral range, and again one for one per sender.
+ *  - TCP of real sockets: sequence numbers count from the first one seen of a direction; timestamps and windows may differ.
+ *  - Checksums over any of these: right on both sides, or 0 on both, or wrong on both.
+ *
+ * A differing field that a rule excuses takes the emulator's value before the octets are compared.
+ */
+import { setU16, setU32, u16, u32 } from "../../dataplane/wire/bytes.ts";
+import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import * as icmpv4 from "../../dataplane/wire/icmpv4.ts";
+import * as ipv4 from "../../dataplane/wire/ipv4.ts";
+import * as tcp from "../../dataplane/wire/tcp.ts";
+import * as udp from "../../dataplane/wire/udp.ts";
+import * as vxlan from "../../dataplane/wire/vxlan.ts";
+
+const EPHEMERAL_MIN = 32768;
+const EPHEMERAL_MAX = 60999;
+
+/** What stands for what, over all frames of one comparison. */
+export class Excuses {
+  readonly #forth = new Map<string, number>();
+  readonly #back = new Map<string, number>();
+  readonly #offsets = new Map<string, number>();
+
+  /** Whether the kernel's value may stand for the emulator's: it always has, and for no other. */
+  pair(kind: string, kernel: number, ours: number): boolean {
+    const [k, o] = [`${kind} ${kernel}`, `${kind} ${ours}`];
+    const [known, back] = [this.#forth.get(k), this.#back.get(o)];
+    if (known !== undefined || back !== undefined) return known === ours && back === kernel;
+    this.#forth.set(k, ours);
+    this.#back.set(o, kernel);
+    return true;
+  }
+
+  /** Whether two sequence numbers are the same distance apart as all before them of this direction. */
+  apart(direction: string, kernel: number, ours: number): boolean {
+    const offset = (ours - kernel) >>> 0;
+    const known = this.#offsets.get(direction);
+    if (known === undefined) this.#offsets.set(direction, offset);
+    return known === undefined || known === offset;
+  }
+}
+
+/** Null where the frames agree, else what does not. Both start with Ethernet; `kernel` is changed. */
+export function difference(kernel: Uint8Array, ours: Uint8Array, excuses: Excuses): string | null {
+  if (kernel.length !== ours.length) return `length: ${kernel.length} in Linux, ${ours.length} here`;
+  const wrong = ether(kernel, ours, 0, excuses);
+  if (wrong !== null) return wrong;
+  const at = kernel.findIndex((octet, i) => octet !== ours[i]);
+  return at < 0 ? null : `octet ${at}: ${hex(kernel[at])} in Linux, ${hex(ours[at])} here`;
+}
+
+function hex(octet: number | undefined): string {
+  return `0x${(octet ?? 0).toString(16).padStart(2, "0")}`;
+}
+
+function ether(k: Uint8Array, o: Uint8Array, off: number, excuses: Excuses): string | null {
+  if (k.length - off < ethernet.HEADER_LEN || ethernet.etherType(o, off) !== ethernet.ETH_P_IP) return null;
+  return packet(k, o, off + ethernet.HEADER_LEN, excuses);
+}
+
+function packet(k: Uint8Array, o: Uint8Array, at: number, excuses: Excuses): string | null {
+  if (o.length - at < ipv4.HEADER_LEN || !same(k, o, at + ipv4.SRC, 8) || !same(k, o, at, 4)) return null;
+  const headGood = (b: Uint8Array): boolean => ipv4.check(b, at, b.length) === 0;
+  if (headGood(k) !== headGood(o)) return `IPv4 header: ${word(headGood(k))} in Linux, ${word(headGood(o))} here`;
+  if (!headGood(o)) return null;
+  const [kid, oid] = [ipv4.id(k, at), ipv4.id(o, at)];
+  if (kid !== oid) {
+    const pair = kid !== 0 && oid !== 0 && excuses.pair(`id ${ipv4.src(o, at)}`, kid, oid);
+    if (!pair) return `identification: ${kid} in Linux, ${oid} here`;
+  }
+  const th = at + ipv4.headerLen(o, at);
+  const end = at + ipv4.totalLen(o, at);
+  let wrong: string | null = null;
+  if (!ipv4.isFragment(o, at)) {
+    const protocol = ipv4.protocol(o, at);
+    if (protocol === ipv4.PROTO_UDP) wrong = udpSegment(k, o, at, th, end, excuses);
+    else if (protocol === ipv4.PROTO_TCP) wrong = tcpSegment(k, o, at, th, end, excuses);
+    else if (protocol === ipv4.PROTO_ICMP) wrong = icmpMessage(k, o, th, end, excuses);
+  }
+  ipv4.setId(k, at, oid);
+  if (kid !== oid) ipv4.setHeaderChecksum(k, at, ipv4.headerChecksum(o, at));
+  return wrong;
+}
+
+function udpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: number, x: Excuses): string | null {
+  if (udp.check(o, th, end) !== 0 || udp.check(k, th, end) !== 0) return null;
+  const verdict = (b: Uint8Array): string =>
+    udp.checksum(b, th) === 0 ? "none" : word(udp.verify4(b, th, udp.length(b, th), ipv4.src(b, at), ipv4.dst(b, at)));
+  if (verdict(k) !== verdict(o)) return `UDP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
+  const inner = th + udp.HEADER_LEN;
+  if (udp.dstPort(o, th) !== vxlan.PORT_LINUX || vxlan.check(o, inner, end) !== 0) return null;
+  const [kp, op] = [udp.srcPort(k, th), udp.srcPort(o, th)];
+  if (kp !== op) {
+    for (const port of [kp, op]) {
+      if (port < EPHEMERAL_MIN || port > EPHEMERAL_MAX) return `VXLAN source port ${port} is outside of the ephemeral range`;
+    }
+    if (!x.pair(`port ${ipv4.src(o, at)}`, kp, op)) return `VXLAN source port: ${kp} in Linux does not stand for ${op}`;
+  }
+  const good = verdict(k) === "right";
+  const wrong = ether(k, o, inner + vxlan.HEADER_LEN, x);
+  udp.setSrcPort(k, th, op);
+  if (good) udp.setChecksum(k, th, udp.checksum(o, th));
+  return wrong;
+}
+
+function tcpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: number, x: Excuses): string | null {
+  if (tcp.check(o, th, end) !== 0 || tcp.check(k, th, end) !== 0) return null;
+  const verdict = (b: Uint8Array): string => word(tcp.verify4(b, th, end - th, ipv4.src(b, at), ipv4.dst(b, at)));
+  if (verdict(k) !== verdict(o)) return `TCP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
+  if (same(k, o, th, end - th)) return null;
+  const ends = [`${ipv4.src(o, at)}:${tcp.srcPort(o, th)}`, `${ipv4.dst(o, at)}:${tcp.dstPort(o, th)}`];
+  if (!x.apart(`seq ${ends[0]} ${ends[1]}`, tcp.seq(k, th), tcp.seq(o, th))) {
+    return `sequence number: ${tcp.seq(k, th)} in Linux does not stand for ${tcp.seq(o, th)}`;
+  }
+  const acks = (tcp.flags(k, th) & tcp.ACK) !== 0 && (tcp.flags(o, th) & tcp.ACK) !== 0;
+  if (acks && !x.apart(`seq ${ends[1]} ${ends[0]}`, tcp.ack(k, th), tcp.ack(o, th))) {
+    return `acknowledgement: ${tcp.ack(k, th)} in Linux does not stand for ${tcp.ack(o, th)}`;
+  }
+  tcp.setSeq(k, th, tcp.seq(o, th));
+  if (acks) tcp.setAck(k, th, tcp.ack(o, th));
+  tcp.setWindow(k, th, tcp.window(o, th));
+  const [kt, ot] = [tcp.findOption(k, th, tcp.OPT_TIMESTAMPS), tcp.findOption(o, th, tcp.OPT_TIMESTAMPS)];
+  if (kt >= 0 && kt === ot) {
+    setU32(k, kt + 2, u32(o, ot + 2));
+    if ((u32(k, kt + 6) === 0) === (u32(o, ot + 6) === 0)) setU32(k, kt + 6, u32(o, ot + 6));
+  }
+  tcp.setChecksum(k, th, tcp.checksum(o, th));
+  return null;
+}
+
+/** An error quotes a packet, with its own random fields. */
+function icmpMessage(k: Uint8Array, o: Uint8Array, th: number, end: number, x: Excuses): string | null {
+  if (icmpv4.check(o, th, end) !== 0) return null;
+  const verdict = (b: Uint8Array): string => word(icmpv4.verify(b, th, end - th));
+  if (verdict(k) !== verdict(o)) return `ICMP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
+  if (!icmpv4.isError(o, th) || !same(k, o, th, 2)) return null;
+  const quote = th + icmpv4.HEADER_LEN;
+  if (same(k, o, quote, end - quote) || end - quote < ipv4.HEADER_LEN) return null;
+  const [kid, oid] = [ipv4.id(k, quote), ipv4.id(o, quote)];
+  if (kid === oid || !x.pair(`id ${ipv4.src(o, quote)}`, kid, oid)) return null;
+  ipv4.setId(k, quote, oid);
+  ipv4.setHeaderChecksum(k, quote, ipv4.headerChecksum(o, quote));
+  setU16(k, th + icmpv4.CHECKSUM, u16(o, th + icmpv4.CHECKSUM));
+  return null;
+}
+
+function same(a: Uint8Array, b: Uint8Array, off: number, len: number): boolean {
+  for (let i = off; i < off + len; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+function word(good: boolean): string {
+  return good ? "right" : "wrong";
+}

@@ -1,0 +1,168 @@
+/** The command line as programs rely on it: exit codes, the JSON contract, one clear line for bad input. */
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Ajv } from "ajv";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { podwire, ROOT } from "../support/podwire.ts";
+
+const SHOP = ["-f", "examples/shop"];
+let dir = "";
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "podwire-cli-"));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+function file(name: string, text: string): string {
+  const path = join(dir, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+describe("podwire trace -o json", () => {
+  const schema = JSON.parse(readFileSync(`${ROOT}cluster/trace/trace.schema.json`, "utf8"));
+  const validate = new Ajv({ strict: false, formats: { ipv4: true } }).compile(schema);
+
+  it.each([
+    ["delivered", ["deploy/frontend", "svc/backend:80"], 0],
+    ["delivered by name", ["deploy/frontend", "backend:80"], 0],
+    ["rejected", ["deploy/frontend", "pod/cart-0:81"], 1],
+    ["a name that does not exist", ["deploy/frontend", "nowhere:80"], 1],
+    ["icmp", ["deploy/frontend", "pod/cart-0", "--protocol", "icmp"], 0],
+    ["too big with DF", ["deploy/frontend", "pod/cart-0", "--protocol", "icmp", "--size", "2000", "--df"], 1],
+    ["TTL 1", ["deploy/frontend", "pod/cart-0", "--protocol", "icmp", "--ttl", "1"], 1],
+    ["every outcome", ["deploy/frontend", "svc/backend:80", "--all"], 0],
+    ["from outside", ["external", "node/node-2:30080"], 0],
+  ])("validates against the schema: %s", (_name, args, code) => {
+    const run = podwire(["trace", ...args, ...SHOP, "-o", "json"]);
+    expect(run.stderr).toBe("");
+    expect(run.code).toBe(code);
+    const valid = validate(JSON.parse(run.stdout));
+    expect(validate.errors ?? []).toEqual([]);
+    expect(valid).toBe(true);
+  });
+
+  it("names each endpoint once with --all", () => {
+    const { outcomes } = JSON.parse(
+      podwire(["trace", "deploy/frontend", "svc/backend:80", ...SHOP, "--all", "-o", "json"]).stdout,
+    );
+    const names = outcomes.map((o: { deliveredTo: { name: string } }) => o.deliveredTo.name);
+    expect(new Set(names).size).toBe(2);
+    expect(names).toHaveLength(2);
+  });
+});
+
+describe("exit codes", () => {
+  it.each([
+    [0, ["trace", "deploy/frontend", "svc/backend:80", ...SHOP, "--expect", "delivered"]],
+    [0, ["trace", "deploy/frontend", "pod/cart-0:81", ...SHOP, "--expect", "rejected"]],
+    [1, ["trace", "deploy/frontend", "svc/backend:80", ...SHOP, "--expect", "dropped"]],
+    [1, ["trace", "deploy/frontend", "pod/cart-0:81", ...SHOP]],
+    [2, ["trace", "deploy/frontend", ...SHOP]],
+    [2, ["trace", "deploy/nobody", "svc/backend:80", ...SHOP]],
+    [2, ["trace", "deploy/frontend", "svc/nothing:80", ...SHOP]],
+    [2, ["trace", "deploy/frontend", "svc/backend:nope", ...SHOP]],
+    [2, ["trace", "deploy/frontend", "svc/backend:80"]],
+    [2, ["trace", "deploy/frontend", "svc/backend:80", ...SHOP, "--nodes", "0"]],
+    [2, ["nonsense"]],
+    [0, ["--help"]],
+    [0, ["test", "examples/shop.test.yaml", ...SHOP]],
+  ])("%i: podwire %j", (code, args) => {
+    const run = podwire(args);
+    expect(run.code).toBe(code);
+    if (code === 2) {
+      expect(run.stderr).toMatch(/^podwire: [^\n]+\n$/);
+      expect(run.stdout).toBe("");
+    }
+  });
+});
+
+const SERVICE = `apiVersion: v1
+kind: Service
+metadata:
+  name: web
+spec:
+  selector:
+    app: web
+  ports:
+    - port: 80
+`;
+
+describe("bad input", () => {
+  const cases: readonly (readonly [string, string, string])[] = [
+    ["a YAML error", "a: [1\nb: 2\n", "a YAML error.yaml:"],
+    ["an unknown kind", "apiVersion: v1\nkind: Thing\nmetadata:\n  name: a\n", "kind: found"],
+    ["a wrong field type", SERVICE.replace("port: 80", "port: eighty"), ":9: spec.ports[0].port: found"],
+    ["a port out of range", SERVICE.replace("port: 80", "port: 80000"), ":9: spec.ports[0].port: found 80000"],
+    ["a bad name", SERVICE.replace("name: web", "name: Web_1"), ":4: metadata.name: found"],
+    [
+      "a ClusterIP that is none",
+      SERVICE.replace("spec:\n", "spec:\n  clusterIP: 1.2.3.400\n"),
+      "spec.clusterIP: found",
+    ],
+    ["a ClusterIP outside the CIDR", SERVICE.replace("spec:\n", "spec:\n  clusterIP: 10.200.0.1\n"), "10.200.0.1"],
+  ];
+  it.each(cases)("%s is one line with its place, and exit code 2", (name, text, message) => {
+    const run = podwire(["trace", "node/node-1", "node/node-2", "-f", file(`${name}.yaml`, text)]);
+    expect(run.stderr).toContain(message);
+    expect(run.stderr).toMatch(/^podwire: [^\n]+\n$/);
+    expect(run.stdout).toBe("");
+    expect(run.code).toBe(2);
+  });
+
+  it("two Services with one ClusterIP: the second one's line", () => {
+    const one = SERVICE.replace("spec:\n", "spec:\n  clusterIP: 10.96.0.77\n");
+    const path = file("twice.yaml", `${one}---\n${one.replace("name: web", "name: web2")}`);
+    const run = podwire(["trace", "node/node-1", "node/node-2", "-f", path]);
+    expect(run.stderr).toMatch(/twice\.yaml:\d+: spec\.clusterIPs?(\[0\])?: found .*10\.96\.0\.77/);
+    expect(run.code).toBe(2);
+  });
+
+  it("a selector that matches nothing is a warning, as Kubernetes accepts it", () => {
+    const run = podwire(["trace", "node/node-1", "node/node-2", "-f", file("lonely.yaml", SERVICE)]);
+    expect(run.stderr).toMatch(/^warning: .*lonely\.yaml:\d+: spec\.selector: found/m);
+    expect(run.code).toBe(0);
+  });
+
+  it("a Service without endpoints rejects, and the last line says what to change", () => {
+    const run = podwire(["trace", "node/node-1", "svc/web:80", "-q", "-f", file("lonely.yaml", SERVICE)]);
+    expect(run.code).toBe(1);
+    expect(run.stdout).toContain("✘ rejected");
+    expect(run.stdout).toContain("SKB_DROP_REASON_NETFILTER_DROP");
+    expect(run.stdout).toContain("to allow it: a ready pod that the selector of Service default/web matches");
+  });
+
+  it("a file of tests with an unknown field", () => {
+    const path = file("bad.test.yaml", "tests:\n  - from: pod/a\n    to: pod/b\n    colour: red\n");
+    const run = podwire(["test", path, ...SHOP]);
+    expect(run.stderr).toContain("bad.test.yaml:4: tests[0].colour: found an unknown field");
+    expect(run.code).toBe(2);
+  });
+
+  it("an unknown setting in a settings file", () => {
+    const run = podwire([
+      "trace",
+      "node/node-1",
+      "node/node-2",
+      ...SHOP,
+      "--config",
+      file("s.yaml", "nodes: 3\ncolour: red\n"),
+    ]);
+    expect(run.stderr).toContain("s.yaml:2: colour: found an unknown setting");
+    expect(run.code).toBe(2);
+  });
+});
+
+describe("determinism", () => {
+  it("gives the same capture in 20 runs, and another for another seed", () => {
+    const path = join(dir, "same.pcapng");
+    const capture = (seed: number): string => {
+      podwire(["trace", "deploy/frontend", "svc/backend:80", ...SHOP, "--seed", String(seed), "--pcap", path]);
+      return createHash("sha256").update(readFileSync(path)).digest("hex");
+    };
+    const sums = new Set(Array.from({ length: 20 }, () => capture(1)));
+    expect(sums.size).toBe(1);
+    expect(sums.has(capture(2))).toBe(false);
+  });
+});

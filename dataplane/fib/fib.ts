@@ -65,11 +65,14 @@ export class Fib {
     return null;
   }
 
-  /** Adds a route behind those of the same prefix with a smaller or equal metric. Answers false if there is one like it. */
+  /**
+   * Adds a route behind those of the same prefix with a smaller or equal metric. Answers false if there is one like it:
+   * one of the same metric, or, for the routes that the kernel itself adds, one by the same device as well (NLM_F_APPEND).
+   */
   add(route: Route): boolean {
     const table = this.#table(route.table);
     const list = table.get(route.network, route.len) ?? [];
-    if (list.some((r) => r.metric === route.metric && r.type === route.type && sameLocal(r, route))) return false;
+    if (list.some((r) => r.metric === route.metric && r.type === route.type && sameWay(r, route))) return false;
     const at = list.findIndex((r) => r.metric > route.metric);
     table.set(route.network, route.len, at < 0 ? [...list, route] : [...list.slice(0, at), route, ...list.slice(at)]);
     if (route.type === "local" && route.len === 32) {
@@ -151,9 +154,9 @@ function usable(r: Route): boolean {
   return r.dev === null || r.dev.up || r.type === "local";
 }
 
-/** Two addresses may bring the same local or broadcast route on different devices. */
-function sameLocal(a: Route, b: Route): boolean {
-  return a.table !== RT_TABLE_LOCAL || a.dev === b.dev;
+/** Two interfaces may have addresses in one subnet: the prefix routes of both are kept. */
+function sameWay(a: Route, b: Route): boolean {
+  return (a.table !== RT_TABLE_LOCAL && b.proto !== "kernel") || a.dev === b.dev;
 }
 
 /** Whether a gateway can be reached directly by this device: a link-scope route of it covers the gateway. */

@@ -10,7 +10,7 @@ import { equal } from "../dataplane/wire/bytes.ts";
 import { type Ipv4Addr, ipv4, ipv4Of } from "../dataplane/wire/ipv4-addr.ts";
 import { serviceRules } from "./layouts/service-rules.ts";
 import { type TwoNodes, twoNodes } from "./layouts/two-nodes.ts";
-import { type Metric, median, sample } from "./measure.ts";
+import { allocatedOctets, cpuSeconds, type Metric, median } from "./measure.ts";
 
 export type ForwardOptions = {
   /** Packets in a sample, and how many samples. */
@@ -103,26 +103,22 @@ function measure(
   received = 0;
   const made = world.pool.made;
   const rates: number[] = [];
-  const heap: number[] = [];
-  let sent = 0;
-  for (let i = 0; i < options.samples; i++) {
-    const packets = Math.ceil(options.packets / BURST) * BURST;
-    const { cpuSeconds, heapGrowth } = sample(() => work(packets));
-    sent += packets;
-    rates.push(packets / cpuSeconds);
-    heap.push(heapGrowth / packets);
-  }
+  const packets = Math.ceil(options.packets / BURST) * BURST;
+  for (let i = 0; i < options.samples; i++) rates.push(packets / cpuSeconds(() => work(packets)));
+  const delivered = received;
+  const packetsMade = world.pool.made - made;
+  const allocated = allocatedOctets(() => work(packets)) / packets;
   sink.close();
   return {
     metric,
     value: Math.round(median(rates)),
     unit: "packets/cpu-s",
     ...details,
-    sent,
-    delivered: received,
+    sent: packets * options.samples,
+    delivered,
     corrupted: wrong,
-    packetsMade: world.pool.made - made,
-    heapOctetsPerPacket: Number(median(heap).toFixed(2)),
+    packetsMade,
+    allocatedOctetsPerPacket: Number(allocated.toFixed(2)),
   };
 }
 

@@ -13,7 +13,7 @@ import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
 import type { Skb } from "../dataplane/skb/skb.ts";
 import * as ethernet from "../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../dataplane/wire/ipv4.ts";
-import { type Ipv4Addr, ipv4 as address, ipv4Of } from "../dataplane/wire/ipv4-addr.ts";
+import { ipv4 as address, type Ipv4Addr, ipv4Of } from "../dataplane/wire/ipv4-addr.ts";
 import * as udp from "../dataplane/wire/udp.ts";
 import { serviceRules } from "./layouts/service-rules.ts";
 import type { Metric } from "./measure.ts";
@@ -48,7 +48,13 @@ function measure(services: number, options: LookupOptions): Metric[] {
   const took = process.cpuUsage(begun);
   const load = (took.user + took.system) / 1000;
   const metrics: Metric[] = [
-    { metric: "lookups.iptables.load", value: Number(load.toFixed(1)), unit: "cpu-ms", services, rules: services * 8 + 8 },
+    {
+      metric: "lookups.iptables.load",
+      value: Number(load.toFixed(1)),
+      unit: "cpu-ms",
+      services,
+      rules: services * 8 + 8,
+    },
   ];
   const targets: readonly (readonly [string, Ipv4Addr])[] = [
     ["first", serviceAddress(0)],

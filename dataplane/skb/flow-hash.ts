@@ -7,7 +7,10 @@ import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Skb } from "./skb.ts";
 
-/** Of the packet whose Ethernet header is at `skb.data`; kept in `skb.hash`. Never 0. */
+/**
+ * Of the packet whose Ethernet header is at `skb.data`; kept in `skb.hash`. A signed 32-bit integer, so that it needs no
+ * heap number, and never 0.
+ */
 export function flowHash(skb: Skb, key: number): number {
   if (skb.hash !== 0) return skb.hash;
   const b = skb.buf;
@@ -25,7 +28,7 @@ export function flowHash(skb: Skb, key: number): number {
   h ^= h >>> 16;
   h = Math.imul(h, 0x85ebca6b);
   h ^= h >>> 13;
-  skb.hash = h >>> 0 || 1;
+  skb.hash = h | 0 || 1;
   return skb.hash;
 }
 

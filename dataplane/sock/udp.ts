@@ -118,7 +118,7 @@ export class UdpSocket {
     skb.transport = th;
     skb.end = at + total;
     udp.write(b, th, this.port, toPort, udp.HEADER_LEN + len);
-    udp.setChecksum(b, th, fold(pseudo4(src, to, ipv4.PROTO_UDP, udp.HEADER_LEN + len)));
+    udp.setChecksum(b, th, fold(pseudo4(src | 0, to | 0, ipv4.PROTO_UDP, udp.HEADER_LEN + len)));
     skb.csum = CHECKSUM_PARTIAL;
     skb.csumStart = th;
     skb.csumOffset = udp.CHECKSUM;
@@ -126,7 +126,18 @@ export class UdpSocket {
     const fits = total <= dst.mtu;
     const id = ns.takeIpId();
     const ttl = this.ttl === 0 ? ns.sysctls.defaultTtl : this.ttl;
-    ipv4.write(b, at, total, id, fits ? ipv4.FLAG_DF : 0, ttl, ipv4.PROTO_UDP, src, to, this.tos);
+    ipv4.write(
+      b,
+      at,
+      total,
+      id,
+      fits ? ipv4.FLAG_DF : 0,
+      ttl,
+      ipv4.PROTO_UDP,
+      (src | 0) as Ipv4Addr,
+      (to | 0) as Ipv4Addr,
+      this.tos,
+    );
     skb.dst = dst;
     const observer = ns.world.observer;
     if (observer !== null) skb.trace = observer.attach(ns, skb);

@@ -135,9 +135,11 @@ export class Vxlan implements Driver {
     const len = skb.end - th;
     udp.write(b, th, port, this.config.port, len);
     const ttl = this.config.ttl === 0 ? ns.sysctls.defaultTtl : this.config.ttl;
-    const local = this.config.local;
-    ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, remote.address, 0);
-    if (this.config.udpCsum) outerChecksum(skb, th, pseudo4(local, remote.address, ipv4.PROTO_UDP, len));
+    // As signed integers: an address above 2^31 would be boxed on its way into a call.
+    const local = (this.config.local | 0) as Ipv4Addr;
+    const to = (remote.address | 0) as Ipv4Addr;
+    ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, to, 0);
+    if (this.config.udpCsum) outerChecksum(skb, th, pseudo4(local, to, ipv4.PROTO_UDP, len));
     skb.data = at;
     skb.network = at;
     skb.transport = th;

@@ -69,4 +69,10 @@ function allCommands(command: Command): Command[] {
   return [command, ...command.commands.flatMap(allCommands)];
 }
 
+// A reader that has seen enough, such as head(1), ends the run quietly.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(OK);
+});
+
 process.exitCode = await main(process.argv.slice(2));

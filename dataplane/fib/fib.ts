@@ -37,12 +37,16 @@ export class Fib {
     this.#gen++;
   }
 
-  /** The decision for a destination; its type is "none" where no route leads there. */
+  /**
+   * The decision for a destination; its type is "none" where no route leads there. The packet path passes addresses as
+   * signed integers (`address | 0`): one above 2^31 would be boxed on its way into the call.
+   */
   dst(address: Ipv4Addr): Dst {
-    const slot = (address ^ (address >>> 10) ^ (address >>> 20)) & (CACHE_SIZE - 1);
+    const key = address | 0;
+    const slot = (key ^ (key >>> 10) ^ (key >>> 20)) & (CACHE_SIZE - 1);
     const cached = this.#cache[slot] as Dst | null;
-    if (cached !== null && cached.address === address && cached.gen === this.#gen) return cached;
-    const fresh = this.#decide(address);
+    if (cached !== null && cached.key === key && cached.gen === this.#gen) return cached;
+    const fresh = this.#decide((key >>> 0) as Ipv4Addr);
     this.#cache[slot] = fresh;
     return fresh;
   }

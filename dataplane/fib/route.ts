@@ -49,6 +49,8 @@ export function formatRoute(r: Route): string {
  */
 export class Dst {
   readonly address: Ipv4Addr;
+  /** The address as a signed 32-bit integer, which needs no heap number. */
+  readonly key: number;
   readonly route: Route | null;
   readonly type: RouteType | "none";
   readonly dev: NetDev | null;
@@ -61,6 +63,7 @@ export class Dst {
 
   constructor(address: Ipv4Addr, route: Route | null, mtu: number, gen: number) {
     this.address = address;
+    this.key = address | 0;
     this.route = route;
     this.type = route === null ? "none" : route.type;
     this.dev = route === null ? null : route.dev;

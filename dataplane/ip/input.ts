@@ -66,8 +66,8 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
   const b = skb.buf;
   const at = skb.network;
   const dev = skb.dev as NetDev;
-  const address = ipv4.dst(b, at);
-  const source = ipv4.src(b, at);
+  const address = (ipv4.dst(b, at) | 0) as Ipv4Addr;
+  const source = (ipv4.src(b, at) | 0) as Ipv4Addr;
   const dst = ns.fib.dst(address);
   const looped = dev.driver.kind === "loopback";
   if (!looped) {
@@ -97,7 +97,7 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
 function checkSource(ns: NetNs, dev: NetDev, source: Ipv4Addr, address: Ipv4Addr): number {
   const top = source >>> 24;
   if (top >= 224) return DropReason.IP_INVALID_SOURCE;
-  if (top === 0 && address !== 0xffffffff) return DropReason.IP_INVALID_SOURCE;
+  if (top === 0 && address !== -1) return DropReason.IP_INVALID_SOURCE;
   if (top === 127 || address >>> 24 === 127) {
     if (!ns.sysctls.routeLocalnetAll && ns.sysctls.maxConf("route_localnet", dev.name) === 0)
       return DropReason.IP_LOCALNET;

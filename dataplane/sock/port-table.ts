@@ -5,7 +5,8 @@ import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 /** 0.0.0.0: any address of the host. */
 export const ANY = 0 as Ipv4Addr;
 
-type Binding<T> = { readonly address: Ipv4Addr; readonly socket: T };
+/** Addresses as signed 32-bit integers, which need no heap numbers. */
+type Binding<T> = { readonly key: number; readonly socket: T };
 
 export class PortTable<T> {
   readonly #ports = new Map<number, Binding<T>[]>();
@@ -17,13 +18,14 @@ export class PortTable<T> {
 
   /** Answers false if the address and port, or the port on all addresses, are taken. */
   bind(address: Ipv4Addr, port: number, socket: T): boolean {
+    const key = address | 0;
     const list = this.#ports.get(port);
     if (list === undefined) {
-      this.#ports.set(port, [{ address, socket }]);
+      this.#ports.set(port, [{ key, socket }]);
       return true;
     }
-    if (list.some((b) => b.address === address || b.address === ANY || address === ANY)) return false;
-    list.push({ address, socket });
+    if (list.some((b) => b.key === key || b.key === ANY || key === ANY)) return false;
+    list.push({ key, socket });
     return true;
   }
 
@@ -39,9 +41,10 @@ export class PortTable<T> {
   lookup(address: Ipv4Addr, port: number): T | null {
     const list = this.#ports.get(port);
     if (list === undefined) return null;
+    const key = address | 0;
     for (let i = 0; i < list.length; i++) {
       const b = list[i] as Binding<T>;
-      if (b.address === address || b.address === ANY) return b.socket;
+      if (b.key === key || b.key === ANY) return b.socket;
     }
     return null;
   }

@@ -156,8 +156,8 @@ export function udpReceive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, bad);
     return;
   }
-  const src = ipv4.src(b, skb.network);
-  const dst = ipv4.dst(b, skb.network);
+  const src = (ipv4.src(b, skb.network) | 0) as Ipv4Addr;
+  const dst = (ipv4.dst(b, skb.network) | 0) as Ipv4Addr;
   const len = udp.length(b, at);
   skb.end = at + len;
   if (skb.csum === CHECKSUM_NONE && udp.checksum(b, at) !== 0 && !udp.verify4(b, at, len, src, dst)) {
@@ -176,7 +176,9 @@ export function udpReceive(ns: NetNs, skb: Skb): void {
   }
   if (skb.trace !== null) skb.trace.report(ns, skb, { step: "deliver", text: `UDP socket :${socket.port}` });
   const off = at + udp.HEADER_LEN;
-  socket.receiver?.datagram(socket, b, off, skb.end - off, src, udp.srcPort(b, at), dst);
+  const from = (src >>> 0) as Ipv4Addr;
+  const to = (dst >>> 0) as Ipv4Addr;
+  socket.receiver?.datagram(socket, b, off, skb.end - off, from, udp.srcPort(b, at), to);
   consume(ns, skb);
 }
 

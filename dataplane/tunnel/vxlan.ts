@@ -179,8 +179,9 @@ export class Vxlan implements Driver {
     const macLo = u32(skb.buf, skb.data + 8);
     const known = this.fdb.get(macHi, macLo);
     const now = (this.dev as NetDev).ns.world.loop.time;
-    if (known === null || (!known.permanent && known.target.address !== from)) {
-      this.setRemote(macHi, macLo, from, false, now);
+    const address = (from >>> 0) as Ipv4Addr;
+    if (known === null || (!known.permanent && known.target.address !== address)) {
+      this.setRemote(macHi, macLo, address, false, now);
     } else {
       known.updated = now;
     }
@@ -230,7 +231,7 @@ function receive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, DropReason.LOCAL_MAC);
     return;
   }
-  const from = ipv4.src(b, skb.network);
+  const from = (ipv4.src(b, skb.network) | 0) as Ipv4Addr;
   if (skb.trace !== null) {
     skb.trace.report(ns, skb, { step: "decap", dev: dev.name, text: `VXLAN vni ${vni} from ${formatIpv4(from)}` });
   }

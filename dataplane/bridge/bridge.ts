@@ -134,34 +134,26 @@ export class Bridge implements Driver {
     const at = skb.data;
     if (port.learning) this.#learn(ns, port, u16(b, at + 6), u32(b, at + 8));
     if ((u8(b, at) & 1) !== 0) {
-      this.#report(skb, () => "broadcast: to every port and the bridge itself");
+      if (skb.trace !== null) this.#report(skb, "broadcast: to every port and the bridge itself");
       this.#flood(ns, port, ns.world.pool.copy(skb));
       this.#passUp(br, port, skb);
       return;
     }
     const entry = this.#lookup(ns, u16(b, at), u32(b, at + 2));
     if (entry === null) {
-      this.#report(skb, () => `${formatMac(ethernet.dst(b, at))} is not known: flooded`);
+      if (skb.trace !== null) this.#report(skb, `${formatMac(ethernet.dst(b, at))} is not known: flooded`);
       this.#flood(ns, port, skb);
       return;
     }
     const target = entry.target;
     if (target === null) {
-      this.#report(skb, () => `in on port ${port.dev.name}; the frame is for the bridge itself`);
+      if (skb.trace !== null) this.#report(skb, `in on port ${port.dev.name}; the frame is for the bridge itself`);
       this.#passUp(br, port, skb);
       return;
     }
-    this.#report(skb, () => `${formatMac(ethernet.dst(b, at))} is behind port ${target.dev.name}`);
-    if (!mayLeave(target, port)) {
-      drop(
-        ns,
-        skb,
-        DropReason.NOT_SPECIFIED,
-        () => `port ${target.dev.name} may not take it (hairpin off or isolated)`,
-      );
-      return;
-    }
-    this.#forward(ns, target, skb);
+    if (skb.trace !== null) this.#report(skb, `${formatMac(ethernet.dst(b, at))} is behind port ${target.dev.name}`);
+    if (mayLeave(target, port)) this.#forward(ns, target, skb);
+    else refuse(ns, target, skb);
   }
 
   /** br_dev_xmit: the host sends by the bridge. */
@@ -174,7 +166,7 @@ export class Bridge implements Driver {
       const target = entry === null ? null : entry.target;
       if (target !== null) {
         if (mayLeave(target, null)) target.dev.transmit(skb);
-        else drop(ns, skb, DropReason.DEV_READY, () => `port ${target.dev.name} is down`);
+        else refuse(ns, target, skb);
         return;
       }
     }
@@ -241,15 +233,22 @@ export class Bridge implements Driver {
     br.passUp(skb);
   }
 
-  #report(skb: Skb, text: () => string): void {
+  #report(skb: Skb, text: string): void {
     const br = this.dev as NetDev;
-    if (skb.trace !== null) skb.trace.report(br.ns, skb, { step: "bridge", dev: br.name, text: text() });
+    skb.trace?.report(br.ns, skb, { step: "bridge", dev: br.name, text });
   }
 }
 
 /** A frame for a port's MAC is for this host as well. */
 function hostType(_br: NetDev, skb: Skb): number {
   return (u8(skb.buf, skb.data) & 1) === 0 ? PACKET_HOST : skb.pktType;
+}
+
+/** A frame that the port found for it may not take. */
+function refuse(ns: NetNs, port: BridgePort, skb: Skb): void {
+  const why = port.dev.up ? "may not take it (hairpin off or isolated)" : "is down";
+  const reason = port.dev.up ? DropReason.NOT_SPECIFIED : DropReason.DEV_READY;
+  drop(ns, skb, reason, () => `port ${port.dev.name} ${why}`);
 }
 
 /** should_deliver: the port is up, is not where the frame came from unless it is a hairpin port, and may talk to that. */

@@ -6,6 +6,8 @@
  * and helpers, accounting.
  */
 import type { NetNs } from "../netns/netns.ts";
+import type { Sysctls } from "../netns/sysctl.ts";
+import type { EventLoop } from "../sim/event-loop.ts";
 import type { Skb } from "../skb/skb.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
@@ -36,7 +38,6 @@ import { tcpProto } from "./ct-tcp.ts";
 import { CtTimeouts } from "./ct-timeouts.ts";
 import { udpProto } from "./ct-udp.ts";
 import { NF_ACCEPT, NF_DROP } from "./hooks.ts";
-import type { NfPacket } from "./packet.ts";
 
 const MIN_BUCKETS = 1024;
 /** Chains swept with each new entry, and looked at for an entry to give up when the table is full. */
@@ -79,8 +80,13 @@ export class Conntrack {
   /** Told of each entry that leaves the table. */
   onRemove: ((conn: Conn) => void) | null = null;
 
+  readonly #loop: EventLoop;
+  readonly #sysctls: Sysctls;
+
   constructor(ns: NetNs) {
     this.ns = ns;
+    this.#loop = ns.world.loop;
+    this.#sysctls = ns.sysctls;
   }
 
   /** The direction of a connection that such a packet belongs to; null if there is none. */
@@ -88,7 +94,7 @@ export class Conntrack {
     let t = this.#buckets[hash(src, dst, ports, proto) & this.#mask] as Tuple | null;
     while (t !== null) {
       if (t.src === src && t.dst === dst && t.ports === ports && t.proto === proto) {
-        if (t.conn.expires > this.ns.world.loop.time) return t;
+        if (t.conn.expires > this.#loop.time) return t;
         this.remove(t.conn);
         return null;
       }
@@ -98,85 +104,73 @@ export class Conntrack {
   }
 
   /** Gives the packet its connection (nf_conntrack_in). Answers a verdict. */
-  track(p: NfPacket): number {
-    const skb = p.skb;
-    if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) {
-      p.conn = skb.ct as Conn | null;
+  track(skb: Skb): number {
+    if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
+    const t = this.timeouts;
+    if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
+    const b = skb.buf;
+    const at = skb.network;
+    const number = ipv4.protocol(b, at);
+    const proto = ctProto(number);
+    if (ipv4.fragmentOffset(b, at) !== 0 || skb.end - skb.transport < proto.headerLen) return NF_ACCEPT;
+    if (number === ipv4.PROTO_ICMP && icmpv4.isError(b, skb.transport)) {
+      this.#trackError(skb);
       return NF_ACCEPT;
     }
-    this.timeouts.refresh(this.ns.sysctls);
-    const proto = ctProto(p.proto);
-    if (p.fragment !== 0 || p.end - p.transport < proto.headerLen) return NF_ACCEPT;
-    if (p.proto === ipv4.PROTO_ICMP && icmpv4.isError(p.b, p.transport)) {
-      this.#trackError(p);
-      return NF_ACCEPT;
-    }
-    for (let again = 0; again < 2; again++) {
-      const ports = proto.ports(p.b, p.transport);
-      const found = this.find(p.src, p.dst, ports, p.proto);
-      let conn: Conn;
-      let dir = DIR_ORIGINAL;
-      let info = IP_CT_NEW;
-      if (found === null) {
-        const made = this.#begin(p, proto, ports);
-        if (made === null) return this.#tooMany(p) ? NF_DROP : NF_ACCEPT;
-        conn = made;
-      } else {
-        conn = found.conn;
-        dir = found.dir;
-        if (dir === DIR_REPLY) info = IP_CT_ESTABLISHED_REPLY;
-        else if ((conn.status & IPS_SEEN_REPLY) !== 0) info = IP_CT_ESTABLISHED;
-      }
-      const answer = proto.packet(conn, dir, p, this.timeouts);
-      if (answer === CT_REPEAT) {
+    const src = ipv4.src(b, at) | 0;
+    const dst = ipv4.dst(b, at) | 0;
+    const ports = proto.ports(b, skb.transport);
+    const found = this.find(src, dst, ports, number);
+    if (found === null) return this.#begin(skb, proto, src, dst, ports, number);
+    const { conn, dir } = found;
+    switch (proto.packet(conn, dir, skb, this.#loop.time, t)) {
+      case CT_REPEAT:
         this.remove(conn);
-        continue;
-      }
-      if (answer === CT_INVALID) return NF_ACCEPT;
-      if (answer === CT_KILL) this.remove(conn);
-      if (dir === DIR_REPLY) conn.status |= IPS_SEEN_REPLY;
-      p.conn = conn;
-      skb.ct = conn;
-      skb.ctInfo = info;
-      return NF_ACCEPT;
+        return this.#begin(skb, proto, src, dst, ports, number);
+      case CT_INVALID:
+        return NF_ACCEPT;
+      case CT_KILL:
+        this.remove(conn);
+    }
+    skb.ct = conn;
+    if (dir === DIR_REPLY) {
+      conn.status |= IPS_SEEN_REPLY;
+      skb.ctInfo = IP_CT_ESTABLISHED_REPLY;
+    } else {
+      skb.ctInfo = (conn.status & IPS_SEEN_REPLY) !== 0 ? IP_CT_ESTABLISHED : IP_CT_NEW;
     }
     return NF_ACCEPT;
   }
 
-  #overflow = false;
-
-  #begin(p: NfPacket, proto: CtProto, ports: number): Conn | null {
-    this.#overflow = false;
-    const conn = new Conn(this.#nextId, p.src, p.dst, ports, proto.invert(ports), p.proto);
-    if (!proto.begins(conn, p)) return null;
-    if (this.count >= this.timeouts.max && !this.#giveUpOne(p.src, p.dst, ports, p.proto)) {
+  /** A packet without a connection begins one, if it may (init_conntrack). */
+  #begin(skb: Skb, proto: CtProto, src: number, dst: number, ports: number, number: number): number {
+    const conn = new Conn(this.#nextId, src, dst, ports, proto.invert(ports), number);
+    if (!proto.begins(conn, skb)) return NF_ACCEPT;
+    if (this.count >= this.timeouts.max && !this.#giveUpOne(src, dst, ports, number)) {
       this.full++;
-      this.#overflow = true;
-      return null;
+      return NF_DROP;
     }
     this.#nextId++;
-    return conn;
-  }
-
-  #tooMany(_p: NfPacket): boolean {
-    return this.#overflow;
+    if (proto.packet(conn, DIR_ORIGINAL, skb, this.#loop.time, this.timeouts) === CT_INVALID) return NF_ACCEPT;
+    skb.ct = conn;
+    skb.ctInfo = IP_CT_NEW;
+    return NF_ACCEPT;
   }
 
   /** An ICMP error belongs to the connection of the packet that it quotes (icmp_error_message). */
-  #trackError(p: NfPacket): void {
-    const b = p.b;
-    const at = p.transport + icmpv4.HEADER_LEN;
-    if (p.end - at < ipv4.HEADER_LEN || ipv4.version(b, at) !== 4 || ipv4.fragmentOffset(b, at) !== 0) return;
+  #trackError(skb: Skb): void {
+    const b = skb.buf;
+    const at = skb.transport + icmpv4.HEADER_LEN;
+    if (skb.end - at < ipv4.HEADER_LEN || ipv4.version(b, at) !== 4 || ipv4.fragmentOffset(b, at) !== 0) return;
     const th = at + ipv4.headerLen(b, at);
-    if (p.end - th < 8) return;
+    if (skb.end - th < 8) return;
     const number = ipv4.protocol(b, at);
     const proto = ctProto(number);
     const ports = proto.invert(proto.ports(b, th));
     const found = this.find(ipv4.dst(b, at) | 0, ipv4.src(b, at) | 0, ports, number);
-    if (found === null || found.dst !== p.dst) return;
-    p.conn = found.conn;
-    p.skb.ct = found.conn;
-    p.skb.ctInfo = found.dir === DIR_REPLY ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
+    if (found === null || found.dst !== (ipv4.dst(b, skb.network) | 0)) return;
+    skb.ct = found.conn;
+    skb.ctInfo = found.dir === DIR_REPLY ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
   }
 
   /**
@@ -191,7 +185,7 @@ export class Conntrack {
       this.find(original.src, original.dst, original.ports, original.proto) ??
       this.find(reply.src, reply.dst, reply.ports, reply.proto);
     if (clash !== null) return this.#resolveClash(skb, conn, clash);
-    conn.expires += this.ns.world.loop.time;
+    conn.expires += this.#loop.time;
     conn.status |= IPS_CONFIRMED;
     if (this.count * 2 > this.#mask) this.#grow();
     this.#insert(original);
@@ -229,7 +223,7 @@ export class Conntrack {
 
   /** Live entries. */
   *entries(): IterableIterator<Conn> {
-    const now = this.ns.world.loop.time;
+    const now = this.#loop.time;
     for (const head of this.#buckets) {
       for (let t = head; t !== null; t = t.next) if (t.dir === DIR_ORIGINAL && t.conn.expires > now) yield t.conn;
     }
@@ -244,7 +238,7 @@ export class Conntrack {
 
   /** As `conntrack -L` prints them, oldest first. */
   dump(): string[] {
-    const now = this.ns.world.loop.time;
+    const now = this.#loop.time;
     return [...this.entries()].sort((a, b) => a.id - b.id).map((conn) => formatConn(conn, now));
   }
 
@@ -280,7 +274,7 @@ export class Conntrack {
   }
 
   #sweep(): void {
-    const now = this.ns.world.loop.time;
+    const now = this.#loop.time;
     for (let i = 0; i < SWEEP; i++) {
       this.#sweepAt = (this.#sweepAt + 1) & this.#mask;
       let t = this.#buckets[this.#sweepAt] as Tuple | null;
@@ -300,7 +294,7 @@ export class Conntrack {
 
   /** Makes room in a full table: an entry that is over, or one near the new one's place that is not assured (early_drop). */
   #giveUpOne(src: number, dst: number, ports: number, proto: number): boolean {
-    const now = this.ns.world.loop.time;
+    const now = this.#loop.time;
     const start = hash(src, dst, ports, proto);
     for (let i = 0; i < SWEEP; i++) {
       for (let t = this.#buckets[(start + i) & this.#mask] as Tuple | null; t !== null; t = t.next) {

@@ -30,12 +30,12 @@ export const icmpProto: CtProto = {
     if (type === 0) return (ports & ~0xffff) | NONE;
     return (ports & ~0xff00) | ((type - 1) << 8);
   },
-  begins(_conn, p) {
-    const type = u8(p.b, p.transport);
+  begins(_conn, skb) {
+    const type = u8(skb.buf, skb.transport);
     return type === 8 || type === 13 || type === 15 || type === 17;
   },
-  packet(conn, _dir, p, t) {
-    extend(conn, p, t.icmp);
+  packet(conn, _dir, _skb, now, t) {
+    extend(conn, now, t.icmp);
     return CT_OK;
   },
 };

@@ -67,19 +67,19 @@ export const sctpProto: CtProto = {
   headerLen: sctp.HEADER_LEN,
   ports: (b, at) => u32(b, at) | 0,
   invert: swapPorts,
-  begins(_conn, p) {
-    if (sctp.check(p.b, p.transport, p.end) !== 0) return false;
-    const to = next(NONE, sctp.chunkType(p.b, p.transport), 0);
+  begins(_conn, skb) {
+    if (sctp.check(skb.buf, skb.transport, skb.end) !== 0) return false;
+    const to = next(NONE, sctp.chunkType(skb.buf, skb.transport), 0);
     return to !== NONE && to !== CLOSED;
   },
-  packet(conn, dir, p, t) {
-    if (sctp.check(p.b, p.transport, p.end) !== 0) return CT_INVALID;
+  packet(conn, dir, skb, now, t) {
+    if (sctp.check(skb.buf, skb.transport, skb.end) !== 0) return CT_INVALID;
     const old = conn.state;
-    const to = next(old, sctp.chunkType(p.b, p.transport), dir);
+    const to = next(old, sctp.chunkType(skb.buf, skb.transport), dir);
     if (to === NONE) return CT_INVALID;
     conn.state = to;
     if (to === ESTABLISHED && old !== ESTABLISHED && dir === DIR_REPLY) conn.status |= IPS_ASSURED;
-    extend(conn, p, t.sctp[to] ?? 0);
+    extend(conn, now, t.sctp[to] ?? 0);
     return CT_OK;
   },
   stateName: (conn) => NAMES[conn.state] ?? "NONE",

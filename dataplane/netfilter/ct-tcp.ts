@@ -5,6 +5,7 @@
  * Left out: SACK blocks in the window check, sequence adjustment (no helper changes payloads here), challenge ACKs after a
  * SYN in an open connection, flow offload.
  */
+import type { Skb } from "../skb/skb.ts";
 import { u32 } from "../wire/bytes.ts";
 import * as tcp from "../wire/tcp.ts";
 import {
@@ -19,7 +20,6 @@ import {
 } from "./conn.ts";
 import { CT_INVALID, CT_KILL, CT_OK, CT_REPEAT, type CtProto, extend } from "./ct-proto.ts";
 import type { CtTimeouts } from "./ct-timeouts.ts";
-import type { NfPacket } from "./packet.ts";
 
 export const TCP_NONE = 0;
 export const TCP_SYN_SENT = 1;
@@ -106,16 +106,16 @@ function validFlags(flags: number): boolean {
   }
 }
 
-function wellFormed(p: NfPacket): boolean {
-  const head = tcp.dataOffset(p.b, p.transport);
-  return head >= tcp.HEADER_LEN && head <= p.end - p.transport && validFlags(tcp.flags(p.b, p.transport));
+function wellFormed(skb: Skb): boolean {
+  const head = tcp.dataOffset(skb.buf, skb.transport);
+  return head >= tcp.HEADER_LEN && head <= skb.end - skb.transport && validFlags(tcp.flags(skb.buf, skb.transport));
 }
 
 /** The sequence number after the segment. */
-function endOf(p: NfPacket, flags: number): number {
-  const payload = p.end - p.transport - tcp.dataOffset(p.b, p.transport);
+function endOf(skb: Skb, flags: number): number {
+  const payload = skb.end - skb.transport - tcp.dataOffset(skb.buf, skb.transport);
   const extra = ((flags & tcp.SYN) !== 0 ? 1 : 0) + ((flags & tcp.FIN) !== 0 ? 1 : 0);
-  return (tcp.seq(p.b, p.transport) + payload + extra) >>> 0;
+  return (tcp.seq(skb.buf, skb.transport) + payload + extra) >>> 0;
 }
 
 function before(a: number, b: number): boolean {
@@ -131,8 +131,8 @@ function side(): TcpSide {
 }
 
 /** Reads the window scale of a SYN. */
-function readOptions(s: TcpSide, p: NfPacket): void {
-  const scale = tcp.windowScale(p.b, p.transport);
+function readOptions(s: TcpSide, skb: Skb): void {
+  const scale = tcp.windowScale(skb.buf, skb.transport);
   s.scale = scale < 0 ? 0 : Math.min(14, scale);
   s.flags = scale < 0 ? 0 : SCALE_SENT;
 }
@@ -143,18 +143,18 @@ export const tcpProto: CtProto = {
   ports: (b, at) => u32(b, at) | 0,
   invert: swapPorts,
 
-  begins(conn, p) {
-    if (!wellFormed(p)) return false;
-    const flags = tcp.flags(p.b, p.transport);
+  begins(conn, skb) {
+    if (!wellFormed(skb)) return false;
+    const flags = tcp.flags(skb.buf, skb.transport);
     const next = NEXT[DIR_ORIGINAL]?.[kindOf(flags)]?.[TCP_NONE] ?? INVALID;
     if (next >= INVALID) return false;
     const sender = side();
     const receiver = side();
-    sender.end = endOf(p, flags);
-    sender.maxWin = Math.max(1, tcp.window(p.b, p.transport));
+    sender.end = endOf(skb, flags);
+    sender.maxWin = Math.max(1, tcp.window(skb.buf, skb.transport));
     sender.maxEnd = sender.end;
     if (next === TCP_SYN_SENT) {
-      readOptions(sender, p);
+      readOptions(sender, skb);
     } else {
       // Picked up in the middle: windows are not known.
       sender.maxEnd = (sender.end + sender.maxWin) >>> 0;
@@ -175,11 +175,11 @@ export const tcpProto: CtProto = {
     return true;
   },
 
-  packet(conn, dir, p, t) {
+  packet(conn, dir, skb, now, t) {
     const tr = conn.tcp;
-    if (tr === null || !wellFormed(p)) return CT_INVALID;
-    const b = p.b;
-    const th = p.transport;
+    if (tr === null || !wellFormed(skb)) return CT_INVALID;
+    const b = skb.buf;
+    const th = skb.transport;
     const flags = tcp.flags(b, th);
     const kind = kindOf(flags);
     const old = conn.state;
@@ -200,14 +200,14 @@ export const tcpProto: CtProto = {
         restarted.maxWin = Math.max(1, tr.lastWin);
         next = TCP_SYN_RECV;
       } else {
-        remember(tr, dir, kind, p, flags);
+        remember(tr, dir, kind, skb, flags);
         return CT_OK;
       }
     }
     if (next === INVALID) return CT_INVALID;
     if (next === TCP_SYN_RECV && dir === DIR_REPLY && kind === ACK && old === TCP_SYN_SENT2) next = TCP_ESTABLISHED;
-    if (next === TCP_CLOSE && kind === RST && !validReset(tr, dir, p)) return CT_INVALID;
-    if (!inWindow(tr, dir, kind, p, flags, t)) return CT_INVALID;
+    if (next === TCP_CLOSE && kind === RST && !validReset(tr, dir, skb)) return CT_INVALID;
+    if (!inWindow(tr, dir, kind, skb, flags, t)) return CT_INVALID;
     conn.state = next;
     if (old !== next && next === TCP_FIN_WAIT) (tr.sides[dir] as TcpSide).flags |= CLOSE_INIT;
     if ((conn.status & IPS_SEEN_REPLY) === 0) {
@@ -215,7 +215,7 @@ export const tcpProto: CtProto = {
     } else if ((conn.status & IPS_ASSURED) === 0 && next === TCP_ESTABLISHED) {
       if (old === TCP_SYN_RECV || old === TCP_ESTABLISHED) conn.status |= IPS_ASSURED;
     }
-    extend(conn, p, lifetime(conn, tr, next, t));
+    extend(conn, now, lifetime(conn, tr, next, t));
     return CT_OK;
   },
 
@@ -230,32 +230,32 @@ function lifetime(conn: Conn, tr: TcpSides, state: number, t: CtTimeouts): numbe
   return ms;
 }
 
-function remember(tr: TcpSides, dir: number, kind: number, p: NfPacket, flags: number): void {
+function remember(tr: TcpSides, dir: number, kind: number, skb: Skb, flags: number): void {
   tr.lastIndex = kind;
   tr.lastDir = dir;
-  tr.lastSeq = tcp.seq(p.b, p.transport);
-  tr.lastAck = tcp.ack(p.b, p.transport);
-  tr.lastEnd = endOf(p, flags);
-  tr.lastWin = tcp.window(p.b, p.transport);
+  tr.lastSeq = tcp.seq(skb.buf, skb.transport);
+  tr.lastAck = tcp.ack(skb.buf, skb.transport);
+  tr.lastEnd = endOf(skb, flags);
+  tr.lastWin = tcp.window(skb.buf, skb.transport);
 }
 
 /** A reset must not lie before what its receiver has acknowledged already. */
-function validReset(tr: TcpSides, dir: number, p: NfPacket): boolean {
+function validReset(tr: TcpSides, dir: number, skb: Skb): boolean {
   const sender = tr.sides[dir] as TcpSide;
   const receiver = tr.sides[1 - dir] as TcpSide;
   if (sender.maxWin === 0 || ((sender.flags | receiver.flags) & LIBERAL) !== 0) return true;
-  const seq = tcp.seq(p.b, p.transport);
+  const seq = tcp.seq(skb.buf, skb.transport);
   return seq === 0 || !before(seq, (sender.end - receiver.maxWin - 1) >>> 0);
 }
 
 /** tcp_in_window, after Guido van Rooij's "Real Stateful TCP Packet Filtering in IP Filter". */
-function inWindow(tr: TcpSides, dir: number, kind: number, p: NfPacket, flags: number, t: CtTimeouts): boolean {
+function inWindow(tr: TcpSides, dir: number, kind: number, skb: Skb, flags: number, t: CtTimeouts): boolean {
   const sender = tr.sides[dir] as TcpSide;
   const receiver = tr.sides[1 - dir] as TcpSide;
-  const b = p.b;
-  const th = p.transport;
+  const b = skb.buf;
+  const th = skb.transport;
   let seq = tcp.seq(b, th);
-  let end = endOf(p, flags);
+  let end = endOf(skb, flags);
   let ack = tcp.ack(b, th);
   const syn = (flags & tcp.SYN) !== 0;
   const rawWin = tcp.window(b, th);
@@ -266,7 +266,7 @@ function inWindow(tr: TcpSides, dir: number, kind: number, p: NfPacket, flags: n
       sender.maxEnd = end;
       sender.maxWin = Math.max(1, rawWin);
       const liberal = sender.flags & LIBERAL;
-      readOptions(sender, p);
+      readOptions(sender, skb);
       if ((sender.flags & SCALE_SENT) === 0 || (receiver.flags & SCALE_SENT) === 0) {
         sender.scale = 0;
         receiver.scale = 0;
@@ -287,7 +287,7 @@ function inWindow(tr: TcpSides, dir: number, kind: number, p: NfPacket, flags: n
     sender.end = end;
     sender.maxEnd = end;
     sender.maxWin = Math.max(1, rawWin);
-    readOptions(sender, p);
+    readOptions(sender, skb);
   }
   if ((flags & tcp.ACK) === 0) ack = receiver.end;
   else if (kind === RST && ack === 0) ack = receiver.end;
@@ -311,6 +311,6 @@ function inWindow(tr: TcpSides, dir: number, kind: number, p: NfPacket, flags: n
   } else {
     tr.retrans = 0;
   }
-  remember(tr, dir, kind, p, flags);
+  remember(tr, dir, kind, skb, flags);
   return true;
 }

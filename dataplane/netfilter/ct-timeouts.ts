@@ -2,7 +2,8 @@
 import type { Sysctls } from "../netns/sysctl.ts";
 
 export class CtTimeouts {
-  #generation = -1;
+  /** Of the sysctls that were read last. */
+  generation = -1;
   max = 262_144;
   liberal = false;
   loose = true;
@@ -18,10 +19,9 @@ export class CtTimeouts {
   /** By SCTP_CT_*: none, closed, cookie_wait, cookie_echoed, established, shutdown_sent, _recd, _ack_sent, heartbeat. */
   readonly sctp: number[] = [];
 
-  /** Reads the sysctls again if one has changed. */
+  /** Reads the sysctls, after one has changed. */
   refresh(sysctls: Sysctls): void {
-    if (sysctls.generation === this.#generation) return;
-    this.#generation = sysctls.generation;
+    this.generation = sysctls.generation;
     const num = (name: string, fallback: number): number => {
       const n = Number(sysctls.get(`net.netfilter.nf_conntrack_${name}`) ?? fallback);
       return Number.isFinite(n) ? n : fallback;

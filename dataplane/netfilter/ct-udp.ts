@@ -1,7 +1,7 @@
 /** UDP connections (nf_conntrack_proto_udp.c): a stream, kept longer, once it was answered for more than two seconds. */
 import { u32 } from "../wire/bytes.ts";
 import { HEADER_LEN } from "../wire/udp.ts";
-import { IPS_ASSURED, IPS_SEEN_REPLY, swapPorts } from "./conn.ts";
+import { IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, swapPorts } from "./conn.ts";
 import { CT_OK, type CtProto, extend } from "./ct-proto.ts";
 
 /** Milliseconds after which an answered connection counts as a stream. */
@@ -13,15 +13,13 @@ export const udpProto: CtProto = {
   ports: (b, at) => u32(b, at) | 0,
   invert: swapPorts,
   begins: () => true,
-  packet(conn, _dir, p, t) {
-    if (conn.state === 0 && !conn.confirmed) conn.state = p.ns.world.loop.time + STREAM_AFTER;
-    if ((conn.status & IPS_SEEN_REPLY) === 0) {
-      extend(conn, p, t.udp);
-    } else if (p.ns.world.loop.time > conn.state) {
-      extend(conn, p, t.udpStream);
-      conn.status |= IPS_ASSURED;
+  packet(conn, _dir, _skb, now, t) {
+    if ((conn.status & IPS_CONFIRMED) === 0) conn.state = now + STREAM_AFTER;
+    if ((conn.status & IPS_SEEN_REPLY) === 0 || now <= conn.state) {
+      extend(conn, now, t.udp);
     } else {
-      extend(conn, p, t.udp);
+      extend(conn, now, t.udpStream);
+      conn.status |= IPS_ASSURED;
     }
     return CT_OK;
   },

@@ -115,22 +115,19 @@ function count(state: ChainState, i: number, p: NfPacket): void {
 
 /** ip_packet_match, then the matches in their order. */
 export function matches(r: Rule, p: NfPacket): boolean {
-  const invert = r.invert;
-  if (invert === 0) {
-    if (((p.dst ^ r.dst) & r.dstMask) !== 0 || ((p.src ^ r.src) & r.srcMask) !== 0) return false;
-    if (r.proto !== 0 && r.proto !== p.proto) return false;
-    if (r.input !== "" && !named(r.input, p.input?.name ?? "")) return false;
-    if (r.output !== "" && !named(r.output, p.output?.name ?? "")) return false;
-    if (r.fragment && p.fragment === 0) return false;
-  } else {
-    if ((((p.src ^ r.src) & r.srcMask) !== 0) !== ((invert & INV_SRC) !== 0)) return false;
-    if ((((p.dst ^ r.dst) & r.dstMask) !== 0) !== ((invert & INV_DST) !== 0)) return false;
-    if (r.input !== "" && named(r.input, p.input?.name ?? "") === ((invert & INV_IN) !== 0)) return false;
-    if (r.output !== "" && named(r.output, p.output?.name ?? "") === ((invert & INV_OUT) !== 0)) return false;
-    if (r.proto !== 0 && (r.proto === p.proto) === ((invert & INV_PROTO) !== 0)) return false;
-    if (r.fragment && (p.fragment !== 0) === ((invert & INV_FRAG) !== 0)) return false;
-  }
+  if (((p.dst ^ r.dst) & r.dstMask) !== 0 && (r.invert & INV_DST) === 0) return false;
+  if (!r.plain && !matchesHeader(r, p)) return false;
   const list = r.matches;
   for (let k = 0; k < list.length; k++) if (!testMatch(list[k] as Rule["matches"][number], p)) return false;
   return true;
+}
+
+function matchesHeader(r: Rule, p: NfPacket): boolean {
+  const invert = r.invert;
+  if ((((p.src ^ r.src) & r.srcMask) !== 0) !== ((invert & INV_SRC) !== 0)) return false;
+  if ((((p.dst ^ r.dst) & r.dstMask) !== 0) !== ((invert & INV_DST) !== 0)) return false;
+  if (r.input !== "" && named(r.input, p.input?.name ?? "") === ((invert & INV_IN) !== 0)) return false;
+  if (r.output !== "" && named(r.output, p.output?.name ?? "") === ((invert & INV_OUT) !== 0)) return false;
+  if (r.proto !== 0 && (r.proto === p.proto) === ((invert & INV_PROTO) !== 0)) return false;
+  return !r.fragment || (p.fragment !== 0) !== ((invert & INV_FRAG) !== 0);
 }

@@ -472,7 +472,7 @@ class Restore {
     const table = new TableState(staged.name);
     for (const [name, chain] of staged.chains) {
       if (chain === null) continue;
-      const made = new Chain(name, chain.policy, chain.rules, chain.lines);
+      const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
       const state = table.chains.get(name);
       if (state === undefined) table.chains.set(name, new ChainState(made));
       else state.replace(made);
@@ -494,7 +494,7 @@ class Restore {
           table.account(state.chain, 1);
         });
       } else if (state === undefined) {
-        const made = new Chain(name, chain.policy, chain.rules, chain.lines);
+        const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
         table.chains.set(name, new ChainState(made));
         table.account(made, 1);
         undo.push(() => {
@@ -503,7 +503,7 @@ class Restore {
         });
       } else if (chain.changed) {
         const { chain: old, counters, targets, policyPackets, policyBytes } = state;
-        const made = new Chain(name, chain.policy, chain.rules, chain.lines);
+        const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
         state.replace(made);
         state.counters = carried(old, made, counters);
         table.account(old, -1);

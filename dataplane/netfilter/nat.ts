@@ -4,6 +4,7 @@
  * quote. A port is kept while the tuple is free, else another is searched.
  */
 import type { Random } from "../sim/random.ts";
+import type { Skb } from "../skb/skb.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import {
@@ -19,7 +20,6 @@ import { type Conntrack, ctProto } from "./conntrack.ts";
 import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
 import { NF_INET_LOCAL_IN, NF_INET_POST_ROUTING } from "./hooks.ts";
 import { MANIP_DST, MANIP_SRC, mangle } from "./nat-mangle.ts";
-import type { NfPacket } from "./packet.ts";
 
 /** Where a connection may be moved to (struct nf_nat_range2). Addresses are signed 32-bit integers. */
 export type NatRange = {
@@ -47,6 +47,24 @@ function doneBit(manip: number): number {
 
 export function decided(conn: Conn, manip: number): boolean {
   return (conn.status & doneBit(manip)) !== 0;
+}
+
+/** Whether packets of a direction are rewritten on this side. */
+export function rewrites(conn: Conn, ctInfo: number, manip: number): boolean {
+  const source = (manip === MANIP_SRC) === ctInfo < IP_CT_ESTABLISHED_REPLY;
+  return (conn.status & (source ? IPS_SRC_NAT : IPS_DST_NAT)) !== 0;
+}
+
+/** Rewrites a packet as its connection says (nf_nat_packet), where `rewrites` says so. */
+export function translate(skb: Skb, conn: Conn, manip: number): void {
+  // What the packet becomes is the other direction, turned round.
+  const target = skb.ctInfo >= IP_CT_ESTABLISHED_REPLY ? conn.original : conn.reply;
+  if (manip === MANIP_SRC) {
+    const port = conn.proto === ipv4.PROTO_ICMP ? target.ports >>> 16 : target.ports & 0xffff;
+    mangle(skb, skb.network, skb.end, MANIP_SRC, target.dst, port);
+  } else {
+    mangle(skb, skb.network, skb.end, MANIP_DST, target.src, target.ports >>> 16);
+  }
 }
 
 /** A tuple to be, changed in place while a free one is searched; `ports` as in Tuple. */
@@ -95,53 +113,24 @@ export class Nat {
     this.setup(conn, { ...NO_RANGE, addrs: { min: address, max: address } }, manip);
   }
 
-  /** Rewrites a packet as its connection says (nf_nat_packet). */
-  translate(p: NfPacket, conn: Conn, manip: number): void {
-    const reply = p.skb.ctInfo >= IP_CT_ESTABLISHED_REPLY;
-    let bit = manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
-    if (reply) bit ^= IPS_NAT_MASK;
-    if ((conn.status & bit) === 0) return;
-    // What the packet becomes is the other direction, turned round.
-    const target = reply ? conn.original : conn.reply;
-    const icmp = conn.proto === ipv4.PROTO_ICMP;
-    if (manip === MANIP_SRC) {
-      const port = icmp ? target.ports >>> 16 : target.ports & 0xffff;
-      mangle(p.skb, p.network, p.end, MANIP_SRC, target.dst, port);
-      p.src = target.dst;
-    } else {
-      mangle(p.skb, p.network, p.end, MANIP_DST, target.src, target.ports >>> 16);
-      p.dst = target.src;
-    }
-  }
-
   /** An ICMP error about a translated connection: the quoted packet and the error's own addresses. False drops it. */
-  translateError(p: NfPacket, conn: Conn, manip: number): boolean {
-    const skb = p.skb;
-    const b = p.b;
-    if (icmpv4.type(b, p.transport) === icmpv4.REDIRECT && (conn.status & IPS_NAT_MASK) !== 0) return false;
-    const reply = skb.ctInfo >= IP_CT_ESTABLISHED_REPLY;
-    let bit = manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
-    if (reply) bit ^= IPS_NAT_MASK;
-    if ((conn.status & bit) === 0) return true;
-    const target = reply ? conn.original : conn.reply;
-    const inner = p.transport + icmpv4.HEADER_LEN;
-    const icmp = conn.proto === ipv4.PROTO_ICMP;
-    // The quoted packet goes the other way, so its other side changes.
+  translateError(skb: Skb, conn: Conn, manip: number): boolean {
+    const b = skb.buf;
+    const { network, transport, end } = skb;
+    if (icmpv4.type(b, transport) === icmpv4.REDIRECT && (conn.status & IPS_NAT_MASK) !== 0) return false;
+    if (!rewrites(conn, skb.ctInfo, manip)) return true;
+    const target = skb.ctInfo >= IP_CT_ESTABLISHED_REPLY ? conn.original : conn.reply;
+    const inner = transport + icmpv4.HEADER_LEN;
+    // The quoted packet goes the other way, so its other side changes. The error's own address goes along: it comes from
+    // the end itself, or from a router on the way, which is hidden with it.
     if (manip === MANIP_SRC) {
-      const port = icmp ? target.ports >>> 16 : target.ports & 0xffff;
-      mangle(skb, inner, p.end, MANIP_DST, target.dst, port);
+      const port = conn.proto === ipv4.PROTO_ICMP ? target.ports >>> 16 : target.ports & 0xffff;
+      mangle(skb, inner, end, MANIP_DST, target.dst, port);
     } else {
-      mangle(skb, inner, p.end, MANIP_SRC, target.src, target.ports >>> 16);
+      mangle(skb, inner, end, MANIP_SRC, target.src, target.ports >>> 16);
     }
-    icmpv4.fillChecksum(b, p.transport, p.end - p.transport);
-    // The error's own address: it comes from a router on the way, or from the end itself.
-    if (manip === MANIP_SRC) {
-      mangle(skb, p.network, p.end, MANIP_SRC, target.dst, 0);
-      p.src = target.dst;
-    } else {
-      mangle(skb, p.network, p.end, MANIP_DST, target.src, 0);
-      p.dst = target.src;
-    }
+    icmpv4.fillChecksum(b, transport, end - transport);
+    mangle(skb, network, end, manip, manip === MANIP_SRC ? target.dst : target.src, 0);
     return true;
   }
 

@@ -15,6 +15,7 @@ import { formatIpv4 } from "../wire/ipv4-addr.ts";
 import type { Conn } from "./conn.ts";
 import { Conntrack } from "./conntrack.ts";
 import {
+  IP_CT_ESTABLISHED,
   IP_CT_ESTABLISHED_REPLY,
   IP_CT_NEW,
   IP_CT_RELATED,
@@ -29,13 +30,14 @@ import {
   NF_DROP,
   NF_INET_FORWARD,
   NF_INET_LOCAL_IN,
+  NF_INET_LOCAL_OUT,
   NF_INET_POST_ROUTING,
   NF_INET_PRE_ROUTING,
   NF_REJECT,
 } from "./hooks.ts";
 import type { Tables } from "./iptables.ts";
 import { stateName, stateOf } from "./match/conntrack.ts";
-import { decided, manipOf, Nat } from "./nat.ts";
+import { decided, manipOf, Nat, rewrites, translate } from "./nat.ts";
 import { NfPacket } from "./packet.ts";
 import { NfState } from "./state.ts";
 import type { ChainState, TableState } from "./table.ts";
@@ -54,6 +56,9 @@ export class IptablesNetfilter implements Netfilter {
   #filter: TableState | null = null;
   #security: TableState | null = null;
   #natTable: TableState | null = null;
+  /** By hook: the kernel's chains of all tables but nat, and whether none of them has a rule. */
+  readonly #bases: ChainState[][] = [[], [], [], [], []];
+  readonly #idle: boolean[] = [true, true, true, true, true];
 
   constructor(ns: NetNs) {
     this.ns = ns;
@@ -80,9 +85,42 @@ export class IptablesNetfilter implements Netfilter {
     this.#natTable = this.tables.get("nat") ?? null;
     this.#tracking = this.#natTable !== null;
     for (const table of this.tables.values()) if (table.tracking > 0) this.#tracking = true;
+    for (let hook = 0; hook < HOOK_NAMES.length; hook++) {
+      const states: ChainState[] = [];
+      for (const table of [this.#raw, this.#mangle, this.#filter, this.#security]) {
+        const state = table?.base[hook] ?? null;
+        if (state !== null) states.push(state);
+      }
+      this.#idle[hook] = states.every((s) => s.chain.rules.length === 0 && s.chain.policy === "ACCEPT");
+      this.#bases[hook] = states;
+    }
   }
 
   hook(ns: NetNs, hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): number {
+    if (skb.trace === null && this.#idle[hook] === true) {
+      this.#countIdle(hook, skb);
+      if (!this.#tracking) return NF_ACCEPT;
+      if (hook === NF_INET_FORWARD) return NF_ACCEPT;
+      if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
+        const v = this.conntrack.track(skb);
+        if (v !== NF_ACCEPT) return v;
+      }
+      const conn = skb.ct as Conn | null;
+      if (conn === null) return NF_ACCEPT;
+      const info = skb.ctInfo;
+      if ((info === IP_CT_ESTABLISHED || info === IP_CT_ESTABLISHED_REPLY) && conn.masqIfindex === 0) {
+        const manip = manipOf(hook);
+        if (this.#natTable !== null && rewrites(conn, info, manip)) translate(skb, conn, manip);
+        return NF_ACCEPT;
+      }
+      this.#fill(hook, skb, input, output);
+      return this.#afterRules(this.#packet, skb);
+    }
+    this.#fill(hook, skb, input, output);
+    return skb.trace === null ? this.#run(this.#packet, skb) : this.#traced(ns, this.#packet, skb);
+  }
+
+  #fill(hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): void {
     const p = this.#packet;
     const b = skb.buf;
     const at = skb.network;
@@ -101,45 +139,47 @@ export class IptablesNetfilter implements Netfilter {
     p.conn = skb.ct as Conn | null;
     p.hotdrop = false;
     p.examined = 0;
-    if (skb.trace === null) return this.#run(p, skb);
-    return this.#traced(ns, p, skb);
+  }
+
+  /** NAT, and the end of the hook: what remains where no other table has rules. */
+  #afterRules(p: NfPacket, skb: Skb): number {
+    const v = this.#natTable === null ? NF_ACCEPT : this.#nat(this.#natTable, p, skb);
+    if (v !== NF_ACCEPT || !this.#tracking) return v;
+    return p.hook === NF_INET_POST_ROUTING || p.hook === NF_INET_LOCAL_IN ? this.conntrack.confirm(skb) : v;
+  }
+
+  /** Chains without rules only count. */
+  #countIdle(hook: number, skb: Skb): void {
+    const states = this.#bases[hook] as ChainState[];
+    for (let i = 0; i < states.length; i++) {
+      const state = states[i] as ChainState;
+      state.policyPackets++;
+      state.policyBytes += skb.end - skb.network;
+    }
   }
 
   #run(p: NfPacket, skb: Skb): number {
-    switch (p.hook) {
-      case NF_INET_PRE_ROUTING: {
-        let v = this.#table(this.#raw, p);
-        if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(p);
-        if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
-        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
-        return v;
-      }
-      case NF_INET_FORWARD: {
-        let v = this.#table(this.#mangle, p);
-        if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
-        return v === NF_ACCEPT ? this.#table(this.#security, p) : v;
-      }
-      case NF_INET_POST_ROUTING: {
-        let v = this.#table(this.#mangle, p);
-        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
-        return v === NF_ACCEPT && this.#tracking ? this.conntrack.confirm(skb) : v;
-      }
-      case NF_INET_LOCAL_IN: {
-        let v = this.#table(this.#mangle, p);
-        if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
-        if (v === NF_ACCEPT) v = this.#table(this.#security, p);
-        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
-        return v === NF_ACCEPT && this.#tracking ? this.conntrack.confirm(skb) : v;
-      }
-      default: {
-        let v = this.#table(this.#raw, p);
-        if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(p);
-        if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
-        if (v === NF_ACCEPT && this.#natTable !== null) v = this.#nat(this.#natTable, p, skb);
-        if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
-        return v === NF_ACCEPT ? this.#table(this.#security, p) : v;
+    const hook = p.hook;
+    let v: number = NF_ACCEPT;
+    if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
+      v = this.#table(this.#raw, p);
+      if (v === NF_ACCEPT && this.#tracking) {
+        v = this.conntrack.track(skb);
+        p.conn = skb.ct as Conn | null;
       }
     }
+    if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
+    if (hook === NF_INET_FORWARD || hook === NF_INET_LOCAL_IN) {
+      if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
+      if (v === NF_ACCEPT) v = this.#table(this.#security, p);
+      if (hook === NF_INET_FORWARD) return v;
+    }
+    if (v === NF_ACCEPT) v = this.#afterRules(p, skb);
+    if (hook === NF_INET_LOCAL_OUT) {
+      if (v === NF_ACCEPT) v = this.#table(this.#filter, p);
+      if (v === NF_ACCEPT) v = this.#table(this.#security, p);
+    }
+    return v;
   }
 
   #table(table: TableState | null, p: NfPacket): number {
@@ -156,7 +196,7 @@ export class IptablesNetfilter implements Netfilter {
     switch (skb.ctInfo) {
       case IP_CT_RELATED:
       case IP_CT_RELATED_REPLY:
-        if (p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(p, conn, manip) ? NF_ACCEPT : NF_DROP;
+        if (p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(skb, conn, manip) ? NF_ACCEPT : NF_DROP;
         return NF_ACCEPT;
       case IP_CT_NEW:
         if (!decided(conn, manip)) {
@@ -171,7 +211,11 @@ export class IptablesNetfilter implements Netfilter {
           return NF_DROP;
         }
     }
-    this.nat.translate(p, conn, manip);
+    if (rewrites(conn, skb.ctInfo, manip)) {
+      translate(skb, conn, manip);
+      p.src = ipv4.src(p.b, p.network) | 0;
+      p.dst = ipv4.dst(p.b, p.network) | 0;
+    }
     return NF_ACCEPT;
   }
 

@@ -43,6 +43,8 @@ export class Rule {
   readonly input: string;
   readonly output: string;
   readonly matches: readonly Match[];
+  /** Whether the header is not asked anything but perhaps the destination. */
+  readonly plain: boolean;
   /** Null: the rule only counts. */
   readonly target: Target | null;
   /** Whether the rule makes connections be tracked. */
@@ -66,6 +68,8 @@ export class Rule {
     this.fragment = ip.fragment;
     this.input = ip.input;
     this.output = ip.output;
+    const asked = ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
+    this.plain = !asked && ip.invert === 0;
     this.matches = matches;
     this.target = target;
     this.tracks = tracks;
@@ -80,6 +84,8 @@ export class Rule {
 }
 
 export type Policy = "ACCEPT" | "DROP";
+
+const NO_JUMPS: ReadonlyMap<string, number> = new Map();
 
 export class Chain {
   readonly name: string;
@@ -99,13 +105,15 @@ export class Chain {
     this.rules = rules;
     this.lines = lines;
     let tracking = 0;
-    const jumps = new Map<string, number>();
+    let jumps: Map<string, number> | null = null;
     for (const rule of rules) {
       if (rule.tracks) tracking++;
       const target = rule.target;
-      if (target !== null && target.kind === "jump") jumps.set(target.chain, (jumps.get(target.chain) ?? 0) + 1);
+      if (target === null || target.kind !== "jump") continue;
+      jumps ??= new Map();
+      jumps.set(target.chain, (jumps.get(target.chain) ?? 0) + 1);
     }
     this.tracking = tracking;
-    this.jumps = jumps;
+    this.jumps = jumps ?? NO_JUMPS;
   }
 }

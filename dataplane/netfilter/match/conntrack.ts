@@ -5,14 +5,13 @@ import { parseAddress } from "../address.ts";
 import {
   IPS_ASSURED,
   IPS_CONFIRMED,
-  IPS_DST_NAT,
   IPS_EXPECTED,
+  IPS_NAT_MASK,
   IPS_SEEN_REPLY,
-  IPS_SRC_NAT,
   remaining,
   type Tuple,
 } from "../conn.ts";
-import { IP_CT_ESTABLISHED_REPLY, IP_CT_UNTRACKED } from "../conntrack-entry.ts";
+import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IP_CT_NEW, IP_CT_UNTRACKED } from "../conntrack-entry.ts";
 import { type Options, opt, portRange } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
 import { parseProtocol } from "../services.ts";
@@ -64,6 +63,8 @@ export type ConntrackMatch = {
   readonly expire: PortRange | null;
   readonly notExpire: boolean;
   readonly dir: "" | "ORIGINAL" | "REPLY";
+  /** Nothing but the state is asked. */
+  readonly stateOnly: boolean;
 };
 export type StateMatch = { readonly kind: "state"; readonly states: number; readonly not: boolean };
 
@@ -71,14 +72,11 @@ export type StateMatch = { readonly kind: "state"; readonly states: number; read
 export function stateOf(p: NfPacket): number {
   const info = p.skb.ctInfo;
   if (p.conn === null) return info === IP_CT_UNTRACKED ? STATE_UNTRACKED : STATE_INVALID;
-  switch (info % 3) {
-    case 0:
-      return STATE_ESTABLISHED;
-    case 1:
-      return STATE_RELATED;
-    default:
-      return STATE_NEW;
-  }
+  return info === IP_CT_ESTABLISHED || info === IP_CT_ESTABLISHED_REPLY
+    ? STATE_ESTABLISHED
+    : info === IP_CT_NEW
+      ? STATE_NEW
+      : STATE_RELATED;
 }
 
 export function stateName(bit: number): string {
@@ -110,6 +108,14 @@ function addressText(a: Address): string {
   return opt(a.not, a.option, formatIpv4(a.addr) + mask);
 }
 
+/** Whether the packet is in one of the states that are asked. */
+export function testState(m: { readonly states: number; readonly notStates: boolean }, p: NfPacket): boolean {
+  let bits = stateOf(p);
+  // A connection that was translated is in a state more (IPS_SRC_NAT and IPS_DST_NAT stand one bit lower).
+  if (p.conn !== null) bits |= (p.conn.status & IPS_NAT_MASK) << 1;
+  return ((m.states & bits) !== 0) !== m.notStates;
+}
+
 const NOT = { args: 1, not: true } as const;
 
 export const conntrackMatch: MatchModule<ConntrackMatch> = {
@@ -136,7 +142,9 @@ export const conntrackMatch: MatchModule<ConntrackMatch> = {
     if (dir !== "" && dir !== "ORIGINAL" && dir !== "REPLY")
       return o.fail(`option --ctdir: "${dir}" is not a direction`);
     const expire = o.text("--ctexpire")?.split(":");
+    const others = ["--ctproto", ...ADDRS, ...PORTS, "--ctstatus", "--ctexpire", "--ctdir"];
     return {
+      stateOnly: o.has("--ctstate") && !others.some((name) => o.has(name)),
       kind: "conntrack",
       states: parseStates(o, "--ctstate", 7),
       notStates: o.not("--ctstate"),
@@ -178,15 +186,10 @@ export const conntrackMatch: MatchModule<ConntrackMatch> = {
   },
   test(m, p) {
     const conn = p.conn;
-    if (m.states !== 0) {
-      let bits = stateOf(p);
-      if (conn !== null) {
-        if ((conn.status & IPS_SRC_NAT) !== 0) bits |= STATE_SNAT;
-        if ((conn.status & IPS_DST_NAT) !== 0) bits |= STATE_DNAT;
-      }
-      if (((m.states & bits) !== 0) === m.notStates) return false;
-    }
-    if (conn === null) return asksOnlyState(m);
+    if (m.states !== 0 && !testState(m, p)) return false;
+    // A packet without a connection fails all but a question about its state.
+    if (m.stateOnly) return true;
+    if (conn === null) return false;
     if (m.dir !== "" && p.skb.ctInfo >= IP_CT_ESTABLISHED_REPLY !== (m.dir === "REPLY")) return false;
     if (m.proto >= 0 && (conn.proto === m.proto) === m.notProto) return false;
     for (const a of m.addresses) {
@@ -208,12 +211,6 @@ export const conntrackMatch: MatchModule<ConntrackMatch> = {
     return true;
   },
 };
-
-/** A packet without a connection fails all but a question about its state. */
-function asksOnlyState(m: ConntrackMatch): boolean {
-  const more = m.proto >= 0 || m.addresses.length > 0 || m.ports.length > 0 || m.status.length > 0;
-  return m.states !== 0 && !more && m.expire === null && m.dir === "";
-}
 
 function hasStatus(status: number, names: readonly string[]): boolean {
   for (const [name, bit] of STATUSES) {

@@ -2,7 +2,7 @@
 import type { NfPacket } from "../packet.ts";
 import { type AddrtypeMatch, addrtypeMatch } from "./addrtype.ts";
 import { type CommentMatch, commentMatch } from "./comment.ts";
-import { type ConntrackMatch, conntrackMatch, type StateMatch, stateMatch } from "./conntrack.ts";
+import { type ConntrackMatch, conntrackMatch, type StateMatch, stateMatch, testState } from "./conntrack.ts";
 import { type DscpMatch, dscpMatch } from "./dscp.ts";
 import { type IcmpMatch, icmpMatch } from "./icmp.ts";
 import { type LengthMatch, lengthMatch } from "./length.ts";
@@ -96,7 +96,7 @@ export function testMatch(m: Match, p: NfPacket): boolean {
     case "mark":
       return markMatch.test(m, p);
     case "conntrack":
-      return conntrackMatch.test(m, p);
+      return m.stateOnly ? testState(m, p) : conntrackMatch.test(m, p);
     default:
       return (MODULES[m.kind] as MatchModule<Match>).test(m, p);
   }

@@ -44,8 +44,8 @@ export class Naming implements Names {
     if (origin !== undefined) {
       const place = this.#placeOfObject(origin.kind, origin.namespace, origin.name);
       const name = origin.kind === "kube-proxy" ? origin.detail : `${origin.kind} ${origin.namespace}/${origin.name}`;
-      const detail = origin.kind === "kube-proxy" || origin.detail === "" ? "" : ` (${origin.detail})`;
-      return `${name}${detail}${place}`;
+      const which = /[0-9]+ of [0-9]+$/.exec(origin.detail)?.[0];
+      return `${name}${place}${which === undefined ? "" : `, endpoint ${which}`}`;
     }
     if (rule.chain.startsWith("FLANNEL-") || target.startsWith("FLANNEL-")) return "flanneld";
     if (rule.chain.startsWith("CNI-")) return "CNI plugin";

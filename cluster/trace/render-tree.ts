@@ -71,15 +71,18 @@ function ruleLines(step: readonly Hop[]): string[] {
   const headWidth = Math.max(...heads.map((h) => h.length));
   const textWidth = Math.min(72, Math.max(...texts.map((t) => t.length)));
   return step.map((h, i) => {
-    const origin = h.rule?.origin ?? "";
+    const origin = h.rule?.origin === step[i - 1]?.rule?.origin ? "" : (h.rule?.origin ?? "");
     const line = `${(heads[i] as string).padEnd(headWidth)}   ${texts[i]}`;
     return origin === "" ? line : `${line.padEnd(headWidth + 3 + textWidth)}   ${origin}`;
   });
 }
 
-/** The comment says what the origin says better. */
+/** The comment says what the origin says better, and `-p tcp -m tcp` says it twice. */
 function withoutComment(text: string): string {
-  return text.replace(/-m comment --comment ("(?:[^"\\]|\\.)*"|\S+) ?/g, "").trim();
+  return text
+    .replace(/-m comment --comment ("(?:[^"\\]|\\.)*"|\S+) ?/g, "")
+    .replace(/-p (\w+) -m \1 /, "-p $1 ")
+    .trim();
 }
 
 function verdictLines(result: TraceResult, paint: Paint): string[] {

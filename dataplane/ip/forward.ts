@@ -28,8 +28,8 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
     drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - at} octets with DF, MTU ${dst.mtu} of ${dst.dev?.name}`);
     return;
   }
-  if (dst.dev === skb.dev) maybeRedirect(ns, skb, dst);
   ipv4.decTtl(b, at);
+  if (dst.dev === skb.dev) maybeRedirect(ns, skb, dst);
   if (!nfPass(ns, NF_INET_FORWARD, skb, skb.dev, dst.dev)) return;
   output(ns, skb);
 }

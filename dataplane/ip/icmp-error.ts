@@ -28,7 +28,7 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   const dst = ns.fib.dst(source);
   if (dst.type === "none" || dst.type === "broadcast") return;
   const limited = type === icmpv4.DEST_UNREACH ? code !== icmpv4.FRAG_NEEDED : type !== icmpv4.REDIRECT;
-  if (limited && dst.type !== "local" && !ns.icmpLimit.allow(source, ns.world.loop.time)) return;
+  if (limited && dst.type !== "local" && !ns.peers.allowError(source, ns.world.loop.time)) return;
   const ours = ns.fib.dst(address).type === "local";
   const from = ours ? address : sourceFor(dst);
   if (from === 0) return;
@@ -43,12 +43,13 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   icmpv4.write(eb, error.transport, type, code, info);
   copy(eb, error.transport + icmpv4.HEADER_LEN, b, at, quote);
   icmpv4.fillChecksum(eb, error.transport, len);
-  const tos = type === icmpv4.REDIRECT ? ipv4.tos(b, at) : (ipv4.tos(b, at) & 0x1e) | PREC_INTERNETCONTROL;
+  const tos = (ipv4.tos(b, at) & 0x1e) | PREC_INTERNETCONTROL;
   const id = ns.takeIpId();
   const ttl = ns.sysctls.defaultTtl;
   ipv4.write(eb, error.network, ipv4.HEADER_LEN + len, id, 0, ttl, ipv4.PROTO_ICMP, from as Ipv4Addr, source, tos);
   error.dst = dst;
-  if (skb.trace !== null) {
+  // A redirect is advice on the way: the packet goes on, and its answer is still to come.
+  if (skb.trace !== null && type !== icmpv4.REDIRECT) {
     error.trace = skb.trace.answer(ns, error);
     error.trace?.report(ns, error, { step: "socket", text: icmpv4.format({ type, code, rest: info }) });
   }

@@ -52,6 +52,8 @@ const BASE_REACHABLE_TIME = 30_000;
 const DELAY_PROBE_TIME = 5_000;
 const RETRANS_TIME = 1_000;
 const PROBES = 3;
+/** For so long after a change another MAC is not believed (locktime). */
+export const LOCKTIME = 1_000;
 /** Packets that wait for one answer; Linux counts octets (212,992), which is 101 full-size packets. */
 const QUEUE_LEN = 101;
 
@@ -64,6 +66,8 @@ export class Neigh {
   macLo: number;
   /** When the neighbour was last known to answer. */
   confirmed = 0;
+  /** When the state or the MAC last changed. */
+  updated: number = Number.NEGATIVE_INFINITY;
   /** How long that holds: half to one and a half times the base, drawn for each entry. */
   reachableTime: number;
   probes = 0;
@@ -123,13 +127,32 @@ export function neighOutput(ns: NetNs, neigh: Neigh, skb: Skb): void {
   dev.transmit(skb);
 }
 
-/** Someone told us the MAC of an address (an ARP packet, or a configured entry). */
+/**
+ * An ARP packet told us the MAC of an address. What is configured stays; a valid entry whose MAC is the same does not become
+ * STALE by it, and keeps its own MAC unless `override`.
+ */
+export function neighLearn(ns: NetNs, neigh: Neigh, mac: Mac, state: number, override: boolean): void {
+  const old = currentState(ns, neigh);
+  if ((old & (NUD_PERMANENT | NUD_NOARP)) !== 0) return;
+  if ((old & NUD_VALID) !== 0) {
+    if (neigh.mac !== mac) {
+      if (!override) return;
+    } else if (state === NUD_STALE) return;
+    else if (state === old) {
+      neigh.confirmed = ns.world.loop.time;
+      return;
+    }
+  }
+  neighUpdate(ns, neigh, mac, state);
+}
+
+/** Sets MAC and state, as a configured entry does, and sends what waited. */
 export function neighUpdate(ns: NetNs, neigh: Neigh, mac: Mac, state: number): void {
-  if (neigh.state === NUD_PERMANENT && state !== NUD_PERMANENT) return;
   neigh.mac = mac;
   neigh.macHi = Math.floor(mac / 0x1_0000_0000);
   neigh.macLo = mac >>> 0;
   neigh.state = state;
+  neigh.updated = ns.world.loop.time;
   neigh.probes = 0;
   neigh.timer?.cancel();
   neigh.timer = null;
@@ -160,6 +183,7 @@ function resolve(ns: NetNs, neigh: Neigh, skb: Skb): void {
   neigh.queue.push(skb);
   if (neigh.state === NUD_INCOMPLETE) return;
   neigh.state = NUD_INCOMPLETE;
+  neigh.updated = ns.world.loop.time;
   neigh.probes = 0;
   probe(ns, neigh);
 }
@@ -181,7 +205,7 @@ function probe(ns: NetNs, neigh: Neigh): void {
   }
   neigh.probes++;
   neigh.timer = ns.world.loop.schedule(RETRANS_TIME, () => probe(ns, neigh));
-  solicit(ns, neigh.dev, neigh.address, neigh.state === NUD_PROBE ? neigh.mac : null, neigh.queue[0] ?? null);
+  solicit(ns, neigh.dev, neigh.address, neigh.state === NUD_PROBE ? neigh.mac : null, neigh.queue.at(-1) ?? null);
 }
 
 function fail(ns: NetNs, neigh: Neigh): void {

@@ -5,9 +5,8 @@
 import type { NetDev } from "../dev/netdev.ts";
 import { Fib } from "../fib/fib.ts";
 import type { World } from "../host/world.ts";
-import { IcmpLimiter } from "../ip/icmp-limit.ts";
+import { InetPeers } from "../ip/inet-peer.ts";
 import { Reassembler } from "../ip/reassembly.ts";
-import { RedirectLimiter } from "../ip/redirect.ts";
 import type { Netfilter } from "../netfilter/hooks.ts";
 import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
@@ -55,8 +54,8 @@ export class NetNs {
   /** Called for each echo reply, by identifier. */
   readonly pingSockets: Map<number, PingReceiver> = new Map();
   readonly reassembler: Reassembler = new Reassembler(this);
-  readonly redirects: RedirectLimiter = new RedirectLimiter();
-  readonly icmpLimit: IcmpLimiter = new IcmpLimiter();
+  /** How often ICMP errors may go to whom. */
+  readonly peers: InetPeers = new InetPeers();
   /** Packets dropped, by reason. */
   readonly drops: number[] = [];
   /** Next IPv4 identification; starts at random as the kernel's do. */

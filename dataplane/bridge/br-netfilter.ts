@@ -26,6 +26,9 @@ export function bridgePrerouting(bridge: Bridge, port: BridgePort, skb: Skb): bo
     drop(ns, skb, bad);
     return false;
   }
+  // Whatever the rules, a bad header ends here, and octets behind the packet are cut off.
+  skb.sabotage = true;
+  if (ns.nf === null) return true;
   const before = ipv4.dst(skb.buf, skb.network);
   const pktType = skb.pktType;
   skb.physIn = port.dev;
@@ -36,7 +39,6 @@ export function bridgePrerouting(bridge: Bridge, port: BridgePort, skb: Skb): bo
   if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, br, null)) return false;
   skb.data = skb.mac;
   skb.pktType = pktType;
-  skb.sabotage = true;
   if (ipv4.dst(skb.buf, skb.network) !== before) return rewritten(bridge, br, skb);
   return true;
 }

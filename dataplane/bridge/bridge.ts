@@ -120,7 +120,7 @@ export class Bridge implements Driver {
       drop(br.ns, skb, DropReason.MAC_INVALID_SOURCE);
       return;
     }
-    if (br.ns.nf !== null && br.ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
+    if (skb.protocol === ethernet.ETH_P_IP && br.ns.sysctls.bridgeNfCallIptables) {
       if (!bridgePrerouting(this, port, skb)) return;
     }
     this.frame(port, skb);

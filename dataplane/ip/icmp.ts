@@ -1,14 +1,19 @@
-/** Receiving ICMP for this host (icmp_rcv): answer echo requests, hand replies and errors to whoever they concern. */
+/**
+ * Receiving ICMP for this host (icmp_rcv): answer echo and timestamp requests, hand replies and errors to whoever they
+ * concern. What was sent to a broadcast address is not answered (icmp_echo_ignore_broadcasts).
+ */
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { CHECKSUM_NONE, type Skb } from "../skb/skb.ts";
 import { tcpError } from "../sock/tcp.ts";
 import { udpError } from "../sock/udp.ts";
-import { copy } from "../wire/bytes.ts";
+import { copy, setU32 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { localOut } from "./output.ts";
+
+const DAY = 86_400_000;
 
 export function icmpReceive(ns: NetNs, skb: Skb): void {
   const b = skb.buf;
@@ -23,9 +28,16 @@ export function icmpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   const type = icmpv4.type(b, at);
+  if (skb.dst?.type === "broadcast" || (ipv4.dst(b, skb.network) | 0) === -1) {
+    drop(ns, skb, DropReason.NOT_SPECIFIED, () => "ICMP to a broadcast address is not answered");
+    return;
+  }
   if (type === icmpv4.ECHO_REQUEST) {
     if (!ns.sysctls.icmpEchoIgnoreAll) echoReply(ns, skb);
     delivered(ns, skb, "echo request, answered");
+  } else if (type === icmpv4.TIMESTAMP) {
+    if (skb.end - at >= icmpv4.HEADER_LEN + 4) timestampReply(ns, skb);
+    delivered(ns, skb, "timestamp request, answered");
   } else if (type === icmpv4.ECHO_REPLY) {
     delivered(ns, skb, "echo reply");
     ns.pingSockets.get(icmpv4.id(b, at))?.reply(skb);
@@ -42,8 +54,16 @@ function delivered(ns: NetNs, skb: Skb, text: string): void {
 
 /** The same octets back, type changed: RFC 792. */
 function echoReply(ns: NetNs, skb: Skb): void {
+  answer(ns, skb, icmpv4.ECHO_REPLY, skb.end - skb.transport);
+}
+
+/** When the request was sent, as it says, and twice when it came: milliseconds of the day. */
+function timestampReply(ns: NetNs, skb: Skb): void {
+  answer(ns, skb, icmpv4.TIMESTAMP_REPLY, icmpv4.HEADER_LEN + 12);
+}
+
+function answer(ns: NetNs, skb: Skb, type: number, len: number): void {
   const b = skb.buf;
-  const len = skb.end - skb.transport;
   const to = ipv4.src(b, skb.network);
   const from = ipv4.dst(b, skb.network);
   const dst = ns.fib.dst(to);
@@ -53,8 +73,14 @@ function echoReply(ns: NetNs, skb: Skb): void {
   reply.network = reply.data;
   reply.transport = reply.data + ipv4.HEADER_LEN;
   reply.end = reply.transport + len;
-  copy(rb, reply.transport, b, skb.transport, len);
-  icmpv4.setType(rb, reply.transport, icmpv4.ECHO_REPLY);
+  if (type === icmpv4.ECHO_REPLY) copy(rb, reply.transport, b, skb.transport, len);
+  else {
+    copy(rb, reply.transport, b, skb.transport, icmpv4.HEADER_LEN + 4);
+    const today = Math.floor(ns.world.loop.time) % DAY;
+    setU32(rb, reply.transport + icmpv4.HEADER_LEN + 4, today);
+    setU32(rb, reply.transport + icmpv4.HEADER_LEN + 8, today);
+  }
+  icmpv4.setType(rb, reply.transport, type);
   icmpv4.fillChecksum(rb, reply.transport, len);
   const tos = ipv4.tos(b, skb.network);
   const ttl = ns.sysctls.defaultTtl;

@@ -25,23 +25,25 @@ export function ipReceive(ns: NetNs, skb: Skb): void {
   }
   const at = skb.data;
   skb.network = at;
+  if (skb.sabotage) {
+    // The bridge has checked the header and run PREROUTING.
+    skb.sabotage = false;
+    ipRoute(ns, skb);
+    return;
+  }
   const bad = checkHeader(skb);
   if (bad !== 0) {
     drop(ns, skb, bad);
     return;
   }
   if (ns.nf !== null) {
-    if (skb.sabotage) {
-      skb.sabotage = false;
-    } else {
-      if (ns.nf.tracking && ipv4.isFragment(skb.buf, at)) {
-        const whole = ns.reassembler.add(skb);
-        if (whole === null) return;
-        prerouting(ns, whole);
-        return;
-      }
-      if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, skb.dev, null)) return;
+    if (ns.nf.tracking && ipv4.isFragment(skb.buf, at)) {
+      const whole = ns.reassembler.add(skb);
+      if (whole === null) return;
+      prerouting(ns, whole);
+      return;
     }
+    if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, skb.dev, null)) return;
   }
   ipRoute(ns, skb);
 }
@@ -79,6 +81,10 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
   }
   skb.dst = dst;
   if (skb.trace !== null) traceRoute(ns, skb);
+  if (address === -1) {
+    localIn(ns, skb);
+    return;
+  }
   switch (dst.type) {
     case "unicast":
       if (ns.sysctls.ipForward) forward(ns, skb, dst);
@@ -93,11 +99,16 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
   }
 }
 
-/** fib_validate_source and the martian tests of ip_route_input_slow. Answers a drop reason or 0. */
+/**
+ * fib_validate_source and the martian tests of ip_route_input_slow, for addresses as signed integers. Answers a drop reason
+ * or 0.
+ */
 function checkSource(ns: NetNs, dev: NetDev, source: Ipv4Addr, address: Ipv4Addr): number {
   const top = source >>> 24;
-  if (top >= 224) return DropReason.IP_INVALID_SOURCE;
-  if (top === 0 && address !== -1) return DropReason.IP_INVALID_SOURCE;
+  if (source >>> 28 === 14 || source === -1) return DropReason.IP_INVALID_SOURCE;
+  if (address === -1 || (source === 0 && address === 0)) return 0;
+  if (top === 0) return DropReason.IP_INVALID_SOURCE;
+  if (address >>> 24 === 0 || address >>> 28 === 14) return DropReason.IP_INVALID_DEST;
   if (top === 127 || address >>> 24 === 127) {
     if (!ns.sysctls.routeLocalnetAll && ns.sysctls.maxConf("route_localnet", dev.name) === 0)
       return DropReason.IP_LOCALNET;
@@ -113,7 +124,8 @@ function checkSource(ns: NetNs, dev: NetDev, source: Ipv4Addr, address: Ipv4Addr
 
 /** ip_error: say why, where this host is a router, and drop. */
 function noRoute(ns: NetNs, skb: Skb, dst: Dst): void {
-  if (ns.sysctls.ipForward && dst.type !== "blackhole") {
+  const source = ipv4.src(skb.buf, skb.network);
+  if (ns.sysctls.ipForward && dst.type !== "blackhole" && ns.peers.allowRouteError(source, ns.world.loop.time)) {
     const code =
       dst.type === "prohibit"
         ? icmpv4.PKT_FILTERED

@@ -5,7 +5,8 @@
  *
  *   ┌ IPv4 20 ┬ UDP 8 ┬ VXLAN 8 ┬ inner Ethernet 14 ┬ inner IP … ┐   50 octets more than the inner packet
  *
- * Outer header: source port from the inner flow's hash, TTL 64 or as configured, don't-fragment off, TOS 0.
+ * Outer header: source port from the inner flow's hash, TTL 64 or as configured, don't-fragment off, TOS 0 but for ECN, which
+ * is copied out and, where the underlay was congested, in again (RFC 6040).
  * Left out: multicast groups, IPv6 underlays, metadata mode, GPE, ARP suppression.
  */
 import { Fdb, FdbEntry } from "../bridge/fdb.ts";
@@ -29,6 +30,11 @@ import * as vxlan from "../wire/vxlan.ts";
 
 /** Octets in front of the inner Ethernet header. */
 export const OVERHEAD: number = ipv4.HEADER_LEN + udp.HEADER_LEN + vxlan.HEADER_LEN;
+
+/** The two low bits of the TOS octet (RFC 3168). */
+const ECN_MASK = 3;
+const ECN_ECT0 = 2;
+const ECN_CE = 3;
 
 /** A remote VTEP, with the route to it. */
 export type Remote = { readonly address: Ipv4Addr; dst: Dst | null };
@@ -138,7 +144,7 @@ export class Vxlan implements Driver {
     // As signed integers: an address above 2^31 would be boxed on its way into a call.
     const local = (this.config.local | 0) as Ipv4Addr;
     const to = (remote.address | 0) as Ipv4Addr;
-    ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, to, 0);
+    ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, to, outerEcn(skb, inner));
     if (this.config.udpCsum) outerChecksum(skb, th, pseudo4(local, to, ipv4.PROTO_UDP, len));
     skb.data = at;
     skb.network = at;
@@ -206,6 +212,26 @@ function outerChecksum(skb: Skb, th: number, pseudo: number): void {
   udp.setChecksum(b, th, value === 0 ? 0xffff : value);
 }
 
+/** The ECN bits for the outer header: the inner ones, but "congested" goes out as "capable". */
+function outerEcn(skb: Skb, inner: number): number {
+  if (ethernet.etherType(skb.buf, inner) !== ethernet.ETH_P_IP) return 0;
+  const ecn = ipv4.tos(skb.buf, inner + ethernet.HEADER_LEN) & ECN_MASK;
+  return ecn === ECN_CE ? ECN_ECT0 : ecn;
+}
+
+/** Passes a congestion mark on to the inner packet; false where that does not do ECN and must be dropped. */
+function markCongestion(skb: Skb, inner: number): boolean {
+  const b = skb.buf;
+  const at = inner + ethernet.HEADER_LEN;
+  if (ethernet.etherType(b, inner) !== ethernet.ETH_P_IP || skb.end - at < ipv4.HEADER_LEN) return true;
+  const tos = ipv4.tos(b, at);
+  if ((tos & ECN_MASK) === 0) return false;
+  if ((tos & ECN_MASK) === ECN_CE) return true;
+  ipv4.setTos(b, at, tos | ECN_CE);
+  ipv4.fillChecksum(b, at);
+  return true;
+}
+
 /** vxlan_rcv: a datagram for a port that devices share. */
 function receive(ns: NetNs, skb: Skb): void {
   const b = skb.buf;
@@ -238,6 +264,10 @@ function receive(ns: NetNs, skb: Skb): void {
   // The outer sum covers the inner octets: once it is good, so are they.
   if (skb.csum !== CHECKSUM_PARTIAL) skb.csum = udp.checksum(b, skb.transport) !== 0 ? CHECKSUM_UNNECESSARY : skb.csum;
   if (skb.csum === CHECKSUM_PARTIAL && skb.csumStart < inner) skb.csum = CHECKSUM_UNNECESSARY;
+  if ((ipv4.tos(b, skb.network) & ECN_MASK) === ECN_CE && !markCongestion(skb, inner)) {
+    drop(ns, skb, DropReason.NOT_SPECIFIED, () => "congestion on the underlay, and the inner packet does not do ECN");
+    return;
+  }
   skb.data = inner;
   skb.mac = inner;
   skb.ct = null;

@@ -44,6 +44,13 @@ describe("ARP as Linux does it", () => {
       await lab.wait(10);
     }));
 
+  it("does not answer someone who claims to be the host itself", (context) =>
+    sameAsLinux(context, async (lab) => {
+      await lab.send("a", ask("10.244.1.3", { spa: "10.244.1.3" }));
+      await lab.send("a", ask("10.244.1.1", { spa: "192.168.0.11" }));
+      await lab.wait(10);
+    }));
+
   it("takes no notice of gratuitous and unsolicited packets from strangers", (context) =>
     sameAsLinux(context, async (lab) => {
       await lab.send("a", ask(A.address));

@@ -13,7 +13,7 @@ import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import { ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { mac } from "../../dataplane/wire/mac-addr.ts";
 import type { Frame, Frames, Lab } from "./lab.ts";
-import { NODES, nodeOps, type Place, PLACES, PODS } from "./layout.ts";
+import { NODES, nodeOps, PLACES, type Place, PODS } from "./layout.ts";
 
 export class EmulatedLab implements Lab {
   readonly world: World;

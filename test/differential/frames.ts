@@ -1,6 +1,6 @@
 /** Frames for the walks, built octet by octet: what is sent is the same in both labs. */
 import * as arp from "../../dataplane/wire/arp.ts";
-import { pseudo4 } from "../../dataplane/wire/checksum.ts";
+import { fillAt, pseudo4 } from "../../dataplane/wire/checksum.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as icmpv4 from "../../dataplane/wire/icmpv4.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
@@ -8,7 +8,6 @@ import { ipv4 as address } from "../../dataplane/wire/ipv4-addr.ts";
 import { mac } from "../../dataplane/wire/mac-addr.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
-import { fillAt } from "../../dataplane/wire/checksum.ts";
 
 export const BROADCAST = "ff:ff:ff:ff:ff:ff";
 const NO_MAC = "00:00:00:00:00:00";

@@ -13,7 +13,10 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
     case "link.add":
       return linkAdd(op, name);
     case "link.set":
-      return [...linkSet(ns, op.name, op), ...(op.rename === undefined ? [] : [`${ip} link set ${op.name} name ${op.rename}`])];
+      return [
+        ...linkSet(ns, op.name, op),
+        ...(op.rename === undefined ? [] : [`${ip} link set ${op.name} name ${op.rename}`]),
+      ];
     case "link.del":
       return [`${ip} link del ${op.name}`];
     case "addr.add":
@@ -65,7 +68,11 @@ function linkAdd(op: LinkAdd, name: (netns: string) => string): string[] {
   const add = `ip -n ${ns} link add ${op.name}${option("address", op.mac)}${option("mtu", op.mtu)}`;
   const { mac: _mac, mtu: _mtu, learning: _learning, ...rest } = op;
   // For a vxlan `learning` is a word of its own; for a new port it is set once there is a master.
-  const after = linkSet(ns, op.name, op.kind === "vxlan" || op.learning === undefined ? rest : { ...rest, learning: op.learning });
+  const after = linkSet(
+    ns,
+    op.name,
+    op.kind === "vxlan" || op.learning === undefined ? rest : { ...rest, learning: op.learning },
+  );
   switch (op.kind) {
     case "bridge":
       return [`${add} type bridge mcast_snooping 0`, ...after];
@@ -76,7 +83,11 @@ function linkAdd(op: LinkAdd, name: (netns: string) => string): string[] {
       const peerNs = peer.netns === undefined ? ns : name(peer.netns);
       const { mac: _peerMac, mtu: _peerMtu, ...peerRest } = peer;
       const far = `${option("address", peer.mac)}${option("mtu", peer.mtu)}`;
-      return [`${add} type veth peer name ${peer.name} netns ${peerNs}${far}`, ...after, ...linkSet(peerNs, peer.name, peerRest)];
+      return [
+        `${add} type veth peer name ${peer.name} netns ${peerNs}${far}`,
+        ...after,
+        ...linkSet(peerNs, peer.name, peerRest),
+      ];
     }
     case "vxlan": {
       const words = [

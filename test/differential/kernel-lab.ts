@@ -11,7 +11,7 @@ import { threadId } from "node:worker_threads";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { kernelScript } from "./kernel-commands.ts";
 import type { Frame, Frames, Lab } from "./lab.ts";
-import { NODES, nodeOps, type Place, PLACES } from "./layout.ts";
+import { NODES, nodeOps, PLACES, type Place } from "./layout.ts";
 
 /** Milliseconds without a frame that count as silence, and how long frames that must come may take. */
 const SILENCE = 25;
@@ -73,6 +73,8 @@ export class KernelLab implements Lab {
   #seen = 0;
   #lastAt = 0;
   #waits = 0;
+  /** Frames have been waited for in vain once: the labs differ, and waiting again helps nobody. */
+  #late = false;
 
   private constructor(expected: readonly number[]) {
     this.#prefix = `pwdiff-${process.pid}-${threadId}-${labs++}`;
@@ -173,7 +175,9 @@ export class KernelLab implements Lab {
     for (;;) {
       const now = performance.now();
       const quiet = now - Math.max(this.#lastAt, start) >= SILENCE;
-      if (quiet && (this.#seen >= expected || now - start >= ms + PATIENCE)) return;
+      const late = now - start >= ms + PATIENCE;
+      if (late) this.#late = true;
+      if (quiet && (this.#seen >= expected || this.#late)) return;
       await delay(5);
     }
   }
@@ -219,4 +223,3 @@ export class KernelLab implements Lab {
     spawnSync("sh", ["-c", names.map((n) => `ip netns del ${n} 2>/dev/null`).join("; ")]);
   }
 }
-

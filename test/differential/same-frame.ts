@@ -5,6 +5,7 @@
  *  - IPv4 identification: both 0, or both not; and one of the kernel's stands for one of the emulator's per sender, wherever
  *    the packet is seen.
  *  - VXLAN source port: in the ephemeral range, and again one for one per sender.
+ *  - ICMP timestamp replies: the two times of the answering clock are the same on each side.
  *  - TCP of real sockets: sequence numbers count from the first one seen of a direction; timestamps and windows may differ.
  *  - Checksums over any of these: right on both sides, or 0 on both, or wrong on both.
  *
@@ -98,7 +99,8 @@ function udpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: n
   const [kp, op] = [udp.srcPort(k, th), udp.srcPort(o, th)];
   if (kp !== op) {
     for (const port of [kp, op]) {
-      if (port < EPHEMERAL_MIN || port > EPHEMERAL_MAX) return `VXLAN source port ${port} is outside of the ephemeral range`;
+      if (port < EPHEMERAL_MIN || port > EPHEMERAL_MAX)
+        return `VXLAN source port ${port} is outside of the ephemeral range`;
     }
     if (!x.pair(`port ${ipv4.src(o, at)}`, kp, op)) return `VXLAN source port: ${kp} in Linux does not stand for ${op}`;
   }
@@ -139,6 +141,13 @@ function icmpMessage(k: Uint8Array, o: Uint8Array, th: number, end: number, x: E
   if (icmpv4.check(o, th, end) !== 0) return null;
   const verdict = (b: Uint8Array): string => word(icmpv4.verify(b, th, end - th));
   if (verdict(k) !== verdict(o)) return `ICMP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
+  if (icmpv4.type(o, th) === icmpv4.TIMESTAMP_REPLY && same(k, o, th, 2)) {
+    const clock = th + icmpv4.HEADER_LEN + 4;
+    if (u32(k, clock) === u32(k, clock + 4)) setU32(k, clock, u32(o, clock));
+    setU32(k, clock + 4, u32(o, clock + 4));
+    setU16(k, th + icmpv4.CHECKSUM, u16(o, th + icmpv4.CHECKSUM));
+    return null;
+  }
   if (!icmpv4.isError(o, th) || !same(k, o, th, 2)) return null;
   const quote = th + icmpv4.HEADER_LEN;
   if (same(k, o, quote, end - quote) || end - quote < ipv4.HEADER_LEN) return null;

@@ -26,7 +26,9 @@ const commands = {
   tcpRequest({ port, to, toPort, request }) {
     return new Promise((resolve) => {
       let got = "";
-      const socket = net.connect({ host: to, port: toPort, localPort: port, noDelay: true }, () => socket.write(request));
+      const socket = net.connect({ host: to, port: toPort, localPort: port, noDelay: true }, () =>
+        socket.write(request),
+      );
       socket.on("data", (data) => {
         got += data;
       });

@@ -6,4 +6,4 @@ export type { Network } from "../cluster/node/conflists.ts";
 export { passesThrough } from "../cluster/trace/passes.ts";
 export { renderTree } from "../cluster/trace/render-tree.ts";
 export type { Endpoint, Hop, HopRule, Reason, TraceResult, Verdict } from "../cluster/trace/result.ts";
-export type { TraceOptions, Traced } from "../cluster/trace/tracing.ts";
+export type { Traced, TraceOptions } from "../cluster/trace/tracing.ts";

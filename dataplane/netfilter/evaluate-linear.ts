@@ -6,12 +6,26 @@
  */
 import { HOOK_NAMES, NF_ACCEPT, NF_DROP } from "./hooks.ts";
 import { named } from "./iface-name.ts";
-import { testMatch } from "./match/registry.ts";
+import { type Match, testMatch } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
-import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
+import {
+  DO_ACCEPT,
+  DO_DROP,
+  DO_JUMP,
+  DO_NOTHING,
+  DO_RETURN,
+  DO_TARGET,
+  INV_DST,
+  INV_FRAG,
+  INV_IN,
+  INV_OUT,
+  INV_PROTO,
+  INV_SRC,
+  type Rule,
+} from "./rules.ts";
 import type { ChainState, TableState } from "./table.ts";
 import { CONTINUE } from "./target/module.ts";
-import { runTarget } from "./target/registry.ts";
+import { type ExtensionTarget, runTarget } from "./target/registry.ts";
 
 /** The deepest nesting of jumps. */
 const DEPTH = 64;
@@ -48,38 +62,32 @@ export class LinearEvaluator {
       if (p.traced !== null) {
         p.traced.push({ table: table.name, chain: state.chain.name, number: i + 1, text: rule.text });
       }
-      const target = rule.target;
-      if (target === null) {
-        i++;
-        continue;
-      }
-      switch (target.kind) {
-        case "ACCEPT":
+      switch (rule.action) {
+        case DO_NOTHING:
+          i++;
+          continue;
+        case DO_ACCEPT:
           return NF_ACCEPT;
-        case "DROP":
+        case DO_DROP:
           return NF_DROP;
-        case "RETURN":
+        case DO_RETURN:
           i = rules.length;
           continue;
-        case "jump": {
-          const to = destination(table, state, i, target.chain);
-          if (!target.goto) {
-            if (depth === DEPTH) return NF_DROP;
-            this.#stack[depth] = state;
-            this.#back[depth] = i + 1;
-            depth++;
-          }
-          state = to;
-          rules = to.chain.rules;
-          i = 0;
-          continue;
-        }
-        default: {
-          const verdict = runTarget(target, p);
+        case DO_TARGET: {
+          const verdict = runTarget(rule.target as ExtensionTarget, p);
           if (verdict !== CONTINUE) return verdict;
           i++;
+          continue;
         }
+        case DO_JUMP:
+          if (depth === DEPTH) return NF_DROP;
+          this.#stack[depth] = state;
+          this.#back[depth] = i + 1;
+          depth++;
       }
+      state = destination(table, state, i, rule.chain);
+      rules = state.chain.rules;
+      i = 0;
     }
   }
 
@@ -117,8 +125,8 @@ function count(state: ChainState, i: number, p: NfPacket): void {
 export function matches(r: Rule, p: NfPacket): boolean {
   if (((p.dst ^ r.dst) & r.dstMask) !== 0 && (r.invert & INV_DST) === 0) return false;
   if (!r.plain && !matchesHeader(r, p)) return false;
-  const list = r.matches;
-  for (let k = 0; k < list.length; k++) if (!testMatch(list[k] as Rule["matches"][number], p)) return false;
+  const ops = r.ops;
+  for (let k = 0; k < ops.length; k++) if (!testMatch(ops[k] as number, r.asked[k] as Match, p)) return false;
   return true;
 }
 

@@ -12,7 +12,7 @@ import type { TracedRule } from "../skb/trace.ts";
 import { u16 } from "../wire/bytes.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { formatIpv4 } from "../wire/ipv4-addr.ts";
-import type { Conn } from "./conn.ts";
+import { type Conn, IPS_CONFIRMED } from "./conn.ts";
 import { Conntrack } from "./conntrack.ts";
 import {
   IP_CT_ESTABLISHED,
@@ -107,10 +107,9 @@ export class IptablesNetfilter implements Netfilter {
       }
       const conn = skb.ct as Conn | null;
       if (conn === null) return NF_ACCEPT;
-      const info = skb.ctInfo;
-      if ((info === IP_CT_ESTABLISHED || info === IP_CT_ESTABLISHED_REPLY) && conn.masqIfindex === 0) {
+      if (this.#settled(conn, skb.ctInfo, hook)) {
         const manip = manipOf(hook);
-        if (this.#natTable !== null && rewrites(conn, info, manip)) translate(skb, conn, manip);
+        if (this.#natTable !== null && rewrites(conn, skb.ctInfo, manip)) translate(skb, conn, manip);
         return NF_ACCEPT;
       }
       this.#fill(hook, skb, input, output);
@@ -118,6 +117,14 @@ export class IptablesNetfilter implements Netfilter {
     }
     this.#fill(hook, skb, input, output);
     return skb.trace === null ? this.#run(this.#packet, skb) : this.#traced(ns, this.#packet, skb);
+  }
+
+  /** Whether all is decided about a packet's connection. */
+  #settled(conn: Conn, info: number, hook: number): boolean {
+    if ((conn.status & IPS_CONFIRMED) === 0) return false;
+    if (conn.masqIfindex !== 0 && hook === NF_INET_POST_ROUTING) return false;
+    if (info === IP_CT_ESTABLISHED || info === IP_CT_ESTABLISHED_REPLY) return true;
+    return info === IP_CT_NEW && (this.#natTable === null || decided(conn, manipOf(hook)));
   }
 
   #fill(hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): void {

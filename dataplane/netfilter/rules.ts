@@ -6,7 +6,7 @@
  * one object each; addresses are signed 32-bit integers there. The rest is a list of matches and one target, plain data with
  * a `kind` each.
  */
-import type { Match } from "./match/registry.ts";
+import { type Match, matchOp } from "./match/registry.ts";
 import type { Target } from "./target/registry.ts";
 
 /** Bits of `Rule.invert` (IPT_INV_*), and what else of the header a rule asks. */
@@ -32,6 +32,34 @@ export type IpSpec = {
   readonly invert: number;
 };
 
+/** What a rule does, as a number: a walk looks at it for every rule that matches. */
+export const DO_NOTHING = 0;
+export const DO_ACCEPT = 1;
+export const DO_DROP = 2;
+export const DO_RETURN = 3;
+export const DO_JUMP = 4;
+export const DO_GOTO = 5;
+export const DO_TARGET = 6;
+export type Action = 0 | 1 | 2 | 3 | 4 | 5 | 6;
+
+function actionOf(t: Target | null): Action {
+  if (t === null) return DO_NOTHING;
+  switch (t.kind) {
+    case "ACCEPT":
+      return DO_ACCEPT;
+    case "DROP":
+      return DO_DROP;
+    case "RETURN":
+      return DO_RETURN;
+    case "jump":
+      return t.goto ? DO_GOTO : DO_JUMP;
+    default:
+      return DO_TARGET;
+  }
+}
+
+const NO_OPS: readonly number[] = [];
+
 export class Rule {
   readonly src: number;
   readonly srcMask: number;
@@ -43,10 +71,16 @@ export class Rule {
   readonly input: string;
   readonly output: string;
   readonly matches: readonly Match[];
+  /** The number of each match (matchOp); those that always match are left out, here and in `asked`. */
+  readonly ops: readonly number[];
+  readonly asked: readonly Match[];
   /** Whether the header is not asked anything but perhaps the destination. */
   readonly plain: boolean;
   /** Null: the rule only counts. */
   readonly target: Target | null;
+  readonly action: Action;
+  /** Where `action` leads, for jumps. */
+  readonly chain: string;
   /** Whether the rule makes connections be tracked. */
   readonly tracks: boolean;
   readonly #print: (rule: Rule) => string;
@@ -68,10 +102,14 @@ export class Rule {
     this.fragment = ip.fragment;
     this.input = ip.input;
     this.output = ip.output;
-    const asked = ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
-    this.plain = !asked && ip.invert === 0;
+    const more = ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
+    this.plain = !more && ip.invert === 0;
     this.matches = matches;
+    this.asked = matches.filter((m) => m.kind !== "comment");
+    this.ops = this.asked.length === 0 ? NO_OPS : this.asked.map(matchOp);
     this.target = target;
+    this.action = actionOf(target);
+    this.chain = target !== null && target.kind === "jump" ? target.chain : "";
     this.tracks = tracks;
     this.#print = print;
   }

@@ -85,18 +85,44 @@ export function printMatch(m: Match): string {
   return `-m ${m.kind}${(MODULES[m.kind] as MatchModule<Match>).print(m)}`;
 }
 
-export function testMatch(m: Match, p: NfPacket): boolean {
+/** Numbers for the matches that nearly every packet meets: a rule keeps them, so that a walk need not look at `kind`. */
+const OP_OTHER = 0;
+const OP_ALWAYS = 1;
+const OP_STATE = 2;
+const OP_MARK = 3;
+const OP_TCP = 4;
+const OP_UDP = 5;
+
+export function matchOp(m: Match): number {
   switch (m.kind) {
     case "comment":
-      return true;
-    case "udp":
-      return udpMatch.test(m, p);
-    case "tcp":
-      return tcpMatch.test(m, p);
-    case "mark":
-      return markMatch.test(m, p);
+      return OP_ALWAYS;
     case "conntrack":
-      return m.stateOnly ? testState(m, p) : conntrackMatch.test(m, p);
+      return m.stateOnly ? OP_STATE : OP_OTHER;
+    case "mark":
+      return OP_MARK;
+    case "tcp":
+      return OP_TCP;
+    case "udp":
+      return OP_UDP;
+    default:
+      return OP_OTHER;
+  }
+}
+
+/** `op` is the match's matchOp. */
+export function testMatch(op: number, m: Match, p: NfPacket): boolean {
+  switch (op) {
+    case OP_ALWAYS:
+      return true;
+    case OP_STATE:
+      return testState(m as ConntrackMatch, p);
+    case OP_MARK:
+      return markMatch.test(m as MarkMatch, p);
+    case OP_TCP:
+      return tcpMatch.test(m as TcpMatch, p);
+    case OP_UDP:
+      return udpMatch.test(m as UdpMatch, p);
     default:
       return (MODULES[m.kind] as MatchModule<Match>).test(m, p);
   }

@@ -6,6 +6,7 @@ import { type Node, nodeIps, podCidrs } from "../../cluster/api/node.ts";
 import { Manager } from "../../cluster/client/manager.ts";
 import { EndpointSliceController } from "../../cluster/controllers/endpoint-slice.ts";
 import { ServiceController } from "../../cluster/controllers/service.ts";
+import { saltOf } from "../../cluster/controllers/standard.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig, parseProxyConfig } from "../../cluster/kube-proxy/config.ts";
 import { FlowEvaluator, type FlowVerdict, parseFlow } from "../../cluster/kube-proxy/evaluate.ts";
 import { iptablesFor } from "../../cluster/kube-proxy/render.ts";
@@ -96,10 +97,8 @@ async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<r
   const store = new MemoryStore({ now: () => 0 });
   for (const object of objects) await store.create(object);
   const serviceCidrs = flags.serviceCidr.length > 0 ? flags.serviceCidr : ["10.96.0.0/12"];
-  const controllers = [
-    new ServiceController(store, flags.seed, { serviceCidrs }),
-    new EndpointSliceController(store, flags.seed),
-  ];
+  const salt = saltOf(flags.seed);
+  const controllers = [new ServiceController(store, salt, { serviceCidrs }), new EndpointSliceController(store, salt)];
   await new Manager(store, controllers).settle();
   return [...store.list("Service"), ...store.list("EndpointSlice"), ...store.list("Node")];
 }

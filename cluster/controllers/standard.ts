@@ -26,9 +26,14 @@ export type ControllerSettings = {
 };
 
 /** Throws ClusterError for settings that cannot be. */
+/** What names and addresses are drawn from, besides the object's own name. */
+export function saltOf(seed: number): number {
+  return hashText(`names ${seed}`);
+}
+
 export function standardControllers(store: Store, settings: ControllerSettings): readonly Controller[] {
   const { seed, nodeMaskSize, nodePortRange, loadBalancerCidr } = settings;
-  const salt = hashText(`names ${seed}`);
+  const salt = saltOf(seed);
   return [
     new NamespaceController(store),
     new NodeIpamController(store, {

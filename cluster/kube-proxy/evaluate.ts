@@ -15,7 +15,9 @@ import {
   NF_REJECT,
 } from "../../dataplane/netfilter/hooks.ts";
 import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
+import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { Skb } from "../../dataplane/skb/skb.ts";
+import type { PacketTrace, TracedRule, TraceStep } from "../../dataplane/skb/trace.ts";
 import { u16 } from "../../dataplane/wire/bytes.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
@@ -42,7 +44,7 @@ export type FlowVerdict = {
   readonly verdict: "dnat" | "reject" | "drop" | "accept" | "none";
   /** "ip:port", sorted. */
   readonly endpoints: readonly string[];
-  /** Whether the source address is replaced, for any outcome. */
+  /** Whether the source address is replaced; where the source is one endpoint of several, as for the others. */
   readonly masquerade: boolean;
 };
 
@@ -76,7 +78,25 @@ type Outcome = {
   readonly verdict: FlowVerdict["verdict"];
   readonly endpoint: string | null;
   readonly masquerade: boolean;
+  /** The endpoint is the source itself. */
+  readonly hairpin: boolean;
 };
+
+/** The rules that the packet matched, and nothing else of its trace. */
+class MatchedRules implements PacketTrace {
+  readonly rules: TracedRule[] = [];
+
+  report(_ns: NetNs, _skb: Skb, step: TraceStep): void {
+    if (step.step === "hook") this.rules.push(...step.rules);
+  }
+
+  answer(): null {
+    return null;
+  }
+}
+
+/** The node's address where none was given (TEST-NET-1, RFC 5737). */
+const SOME_ADDRESS = "192.0.2.1";
 
 /** A node with nothing on it but its addresses and these rules. */
 export class FlowEvaluator {
@@ -96,7 +116,8 @@ export class FlowEvaluator {
     const backend = new EmulatedBackend(host);
     const netns = "host";
     const pods = config.bridgeInterface === "" ? `${config.interfaceNamePrefix || "cni"}0` : config.bridgeInterface;
-    const addresses = nodeIps.filter((ip) => parseIpv4(ip) !== undefined);
+    const given = nodeIps.filter((ip) => parseIpv4(ip) !== undefined);
+    const addresses = given.length > 0 ? given : [SOME_ADDRESS];
     await backend.apply([
       { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
       { op: "link.add", netns, name: "eth0", kind: "dummy", up: true },
@@ -124,24 +145,29 @@ export class FlowEvaluator {
     } while (choices.next());
     const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
     const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";
-    const masquerade = outcomes.some((o) => o.masquerade);
+    const others = outcomes.filter((o) => !o.hairpin);
+    const masquerade = (others.length > 0 ? others : outcomes).some((o) => o.masquerade);
     return { flow: formatFlow(flow), verdict, endpoints: [...endpoints].sort(byAddress), masquerade };
   }
 
   #once(flow: Flow): Outcome {
     const ns = this.#host.root;
     const skb = packetOf(flow, this.#world);
+    const matched = new MatchedRules();
+    skb.trace = matched;
     try {
-      return this.#walk(flow, skb);
+      const outcome = this.#walk(flow, skb);
+      const masquerade = matched.rules.some((r) => /-j (MASQUERADE|SNAT)\b/.test(r.text));
+      return { ...outcome, masquerade, hairpin: outcome.endpoint?.split(":")[0] === formatIpv4(flow.src) };
     } finally {
       ns.world.pool.free(skb);
     }
   }
 
-  #walk(flow: Flow, skb: Skb): Outcome {
+  #walk(flow: Flow, skb: Skb): Pick<Outcome, "verdict" | "endpoint"> {
     const ns = this.#host.root;
     const nf = ns.nf;
-    if (nf === null) return { verdict: "none", endpoint: null, masquerade: false };
+    if (nf === null) return { verdict: "none", endpoint: null };
     const fromHere = ns.fib.dst(flow.src).type === "local";
     const output = ns.dev("eth0") ?? null;
     const lo = ns.dev("lo") ?? null;
@@ -160,14 +186,12 @@ export class FlowEvaluator {
         : nf.hook(ns, NF_INET_FORWARD, skb, skb.dev, output);
       if (next !== NF_ACCEPT) return ended(next);
     }
-    const src = ipv4.src(skb.buf, skb.network);
     if (!local || fromHere) {
       const last = nf.hook(ns, NF_INET_POST_ROUTING, skb, skb.dev, local ? lo : output);
       if (last !== NF_ACCEPT) return ended(last);
     }
-    const masquerade = ipv4.src(skb.buf, skb.network) !== src;
-    if (moved) return { verdict: "dnat", endpoint: `${formatIpv4(dst)}:${port}`, masquerade };
-    return { verdict: local ? "accept" : "none", endpoint: null, masquerade };
+    if (moved) return { verdict: "dnat", endpoint: `${formatIpv4(dst)}:${port}` };
+    return { verdict: local ? "accept" : "none", endpoint: null };
   }
 
   /** Pods come in by their bridge, the rest by the node's card. */
@@ -185,8 +209,8 @@ export class FlowEvaluator {
   }
 }
 
-function ended(verdict: number): Outcome {
-  return { verdict: verdict === NF_REJECT ? "reject" : "drop", endpoint: null, masquerade: false };
+function ended(verdict: number): { verdict: "reject" | "drop"; endpoint: null } {
+  return { verdict: verdict === NF_REJECT ? "reject" : "drop", endpoint: null };
 }
 
 /** The flow's first packet, as it would be at PREROUTING. */

@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import type { KubeObject } from "../api/meta.ts";
+import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "./config.ts";
+import { FlowEvaluator, parseFlow } from "./evaluate.ts";
+import { iptablesFor } from "./render.ts";
+
+const NODE = "node-1";
+const NODE_IP = "192.168.0.11";
+const LOCAL = "10.244.1.5";
+const REMOTE = "10.244.2.5";
+
+function service(name: string, spec: object): KubeObject {
+  return { apiVersion: "v1", kind: "Service", metadata: { namespace: "default", name }, spec } as KubeObject;
+}
+
+function slice(name: string, ...addresses: readonly string[]): KubeObject {
+  return {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    metadata: { namespace: "default", name: `${name}-1`, labels: { "kubernetes.io/service-name": name } },
+    addressType: "IPv4",
+    ports: [{ name: "", port: 8080, protocol: "TCP" }],
+    endpoints: addresses.map((a) => ({
+      addresses: [a],
+      conditions: { ready: true },
+      nodeName: a === LOCAL ? NODE : "node-2",
+    })),
+  } as KubeObject;
+}
+
+const port = { port: 80, protocol: "TCP", targetPort: 8080 };
+const OBJECTS: readonly KubeObject[] = [
+  service("both", {
+    type: "NodePort",
+    clusterIP: "10.96.0.20",
+    ports: [{ ...port, nodePort: 30020 }],
+    externalIPs: ["198.51.100.7"],
+  }),
+  slice("both", LOCAL, REMOTE),
+  service("local", {
+    type: "NodePort",
+    clusterIP: "10.96.0.21",
+    ports: [{ ...port, nodePort: 30021 }],
+    externalTrafficPolicy: "Local",
+  }),
+  slice("local", LOCAL, REMOTE),
+  service("far", {
+    type: "NodePort",
+    clusterIP: "10.96.0.22",
+    ports: [{ ...port, nodePort: 30022 }],
+    externalTrafficPolicy: "Local",
+    internalTrafficPolicy: "Local",
+  }),
+  slice("far", REMOTE),
+  service("empty", { type: "NodePort", clusterIP: "10.96.0.23", ports: [{ ...port, nodePort: 30023 }] }),
+  service("one", { clusterIP: "10.96.0.24", ports: [port] }),
+  slice("one", LOCAL),
+];
+
+async function evaluator(change: Partial<ProxyConfig> = {}): Promise<FlowEvaluator> {
+  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16", ...change };
+  const node = { name: NODE, ips: [NODE_IP], podCidrs: ["10.244.1.0/24"] };
+  return FlowEvaluator.load(iptablesFor(OBJECTS, { node, config }).full(), [NODE_IP], config);
+}
+
+const ALL = [`${LOCAL}:8080`, `${REMOTE}:8080`];
+const POD = "10.244.1.9";
+const OUT = "203.0.113.5";
+const MASQ = true;
+const KEEP = false;
+
+describe("FlowEvaluator: the first packet, as kube-proxy's documentation has it", () => {
+  it.each([
+    ["a pod to a ClusterIP", POD, "10.96.0.20:80", "dnat", ALL, KEEP],
+    ["the node to a ClusterIP", NODE_IP, "10.96.0.20:80", "dnat", ALL, MASQ],
+    ["outside to a ClusterIP", OUT, "10.96.0.20:80", "dnat", ALL, MASQ],
+    ["a pod to a node port", POD, `${NODE_IP}:30020`, "dnat", ALL, MASQ],
+    ["outside to a node port", OUT, `${NODE_IP}:30020`, "dnat", ALL, MASQ],
+    ["outside to an external IP", OUT, "198.51.100.7:80", "dnat", ALL, MASQ],
+    ["outside to a node port, policy Local", OUT, `${NODE_IP}:30021`, "dnat", [`${LOCAL}:8080`], KEEP],
+    ["a pod to a node port, policy Local: the short way to all", POD, `${NODE_IP}:30021`, "dnat", ALL, KEEP],
+    ["the node to its node port, policy Local", NODE_IP, `${NODE_IP}:30021`, "dnat", ALL, MASQ],
+    ["outside to a node port, policy Local, nobody here", OUT, `${NODE_IP}:30022`, "drop", [], KEEP],
+    ["a pod to a ClusterIP, internal policy Local, nobody here", POD, "10.96.0.22:80", "drop", [], KEEP],
+    ["a pod to a Service without endpoints", POD, "10.96.0.23:80", "reject", [], KEEP],
+    ["outside to a node port without endpoints", OUT, `${NODE_IP}:30023`, "reject", [], KEEP],
+    ["a pod to itself through its Service", LOCAL, "10.96.0.24:80", "dnat", [`${LOCAL}:8080`], MASQ],
+    ["a port that no Service has", POD, "10.96.0.20:81", "none", [], KEEP],
+    ["a port of the node that no Service has", OUT, `${NODE_IP}:22`, "accept", [], KEEP],
+    ["localhost to a node port", "127.0.0.1", "127.0.0.1:30020", "dnat", ALL, MASQ],
+  ])("%s", async (_name, from, to, verdict, endpoints, masquerade) => {
+    const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
+    expect((await evaluator()).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
+  });
+
+  it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector", async () => {
+    const pod = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
+    const outside = parseFlow(`TCP ${OUT}:40000 > 10.96.0.20:80`, "test", 1);
+    expect((await evaluator({ masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
+    expect((await evaluator({ clusterCIDR: "" })).evaluate(outside).masquerade).toBe(false);
+  });
+
+  it("answers the same flow the same way again", async () => {
+    const e = await evaluator();
+    const flow = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
+    expect(e.evaluate(flow)).toEqual(e.evaluate(flow));
+  });
+});
+
+describe("parseFlow", () => {
+  it.each([
+    "TCP 10.0.0.1:1",
+    "ICMP 10.0.0.1:1 > 10.0.0.2:2",
+    "TCP 10.0.0.1:0 > 10.0.0.2:2",
+    "TCP 10.0.0.1:1 > 10.0.0.2:70000",
+  ])("refuses %j with its line", (text) => {
+    expect(() => parseFlow(text, "flows.txt", 7)).toThrow(/^flows\.txt:7: flow: found/);
+  });
+});

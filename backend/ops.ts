@@ -2,7 +2,7 @@
  * The Backend seam: where plugins, kube-proxy and the node agents send their operations and read state back.
  *
  * Implementations: `emulated.ts` (a host of the emulator, in this process), `socket.ts` (a running emulator over a unix
- * socket) and, later, `kernel/` (Linux through rtnetlink). `backend.contract.ts` is the suite that each must pass.
+ * socket) and `kernel/` (Linux through rtnetlink). `backend.contract.ts` is the suite that each must pass.
  */
 import type {
   AddrInfo,
@@ -34,7 +34,7 @@ export interface Backend {
   fdb(netns: NetnsRef): Promise<readonly FdbInfo[]>;
   /** Undefined where the key does not exist. */
   sysctl(netns: NetnsRef, key: string): Promise<string | undefined>;
-  /** The rules as iptables-save(8) prints them. */
-  iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6"): Promise<string>;
+  /** The rules as iptables-save(8) prints them; with a table that one at least, and perhaps others. */
+  iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6", table?: string): Promise<string>;
   close(): Promise<void>;
 }

@@ -49,10 +49,10 @@ export async function hasIpv6(backend: Backend): Promise<boolean> {
   return (await backend.sysctl("host", "net.ipv6.conf.all.forwarding")) !== undefined;
 }
 
-/** The host's rules of a family; none where the family is not there. */
-export async function savedRules(backend: Backend, family: 4 | 6): Promise<string> {
+/** The host's rules of a family, of one table at least; none where the family is not there. */
+export async function savedRules(backend: Backend, family: 4 | 6, table: string = "nat"): Promise<string> {
   try {
-    return await backend.iptablesSave("host", family === 4 ? "ipv4" : "ipv6");
+    return await backend.iptablesSave("host", family === 4 ? "ipv4" : "ipv6", table);
   } catch (error) {
     if (family === 6 && error instanceof NetlinkError && /^(?:EAFNOSUPPORT|EOPNOTSUPP|ENOSYS)$/.test(error.code))
       return "";

@@ -1,0 +1,165 @@
+/**
+ * A Backend on Linux: rtnetlink over AF_NETLINK sockets, setns(2) into sandboxes, /proc/sys, iptables-restore.
+ *
+ * Every call is done when its function returns; they never overlap. It needs CAP_NET_ADMIN, and CAP_SYS_ADMIN to enter
+ * namespaces. The paths that it takes are files of nsfs: /run/netns/NAME, /proc/PID/ns/net.
+ */
+import {
+  type AddrInfo,
+  type FdbInfo,
+  type LinkInfo,
+  type NeighInfo,
+  NetlinkError,
+  type NetnsRef,
+  type RouteInfo,
+  type RtnlOp,
+} from "../../dataplane/netns/rtnl-ops.ts";
+import type { Backend } from "../ops.ts";
+import { type Libc, openLibc } from "./ffi.ts";
+import { AF_INET, AF_INET6 } from "./ip-text.ts";
+import { Iptables } from "./iptables.ts";
+import { LinkTable } from "./link-table.ts";
+import { type NamespaceOptions, Namespaces } from "./namespaces.ts";
+import {
+  AF_BRIDGE,
+  parseAddressMessage,
+  parseFdbMessage,
+  parseNeighborMessage,
+  parseRouteMessage,
+  RTM_GETADDR,
+  RTM_GETNEIGH,
+  RTM_GETROUTE,
+  writeGetAddresses,
+  writeGetNeighbors,
+  writeGetRoutes,
+} from "./net-message.ts";
+import type { Received } from "./netlink-socket.ts";
+import { readSysctl } from "./sysctl.ts";
+import { Transaction } from "./transaction.ts";
+
+export class KernelBackend implements Backend {
+  readonly #spaces: Namespaces;
+  readonly #links: LinkTable;
+  readonly #iptables: Iptables;
+
+  constructor(libc: Libc, options: NamespaceOptions = {}) {
+    this.#spaces = new Namespaces(libc, options);
+    this.#links = new LinkTable(this.#spaces);
+    this.#iptables = new Iptables(this.#spaces);
+  }
+
+  /** Throws where native code cannot be called. */
+  static async open(options: NamespaceOptions = {}): Promise<KernelBackend> {
+    return new KernelBackend(await openLibc(), options);
+  }
+
+  async apply(ops: readonly RtnlOp[]): Promise<void> {
+    if (ops.some((op) => op.op === "iptables.restore")) await this.#iptables.prepare();
+    new Transaction(this.#spaces, this.#links, this.#iptables).run(ops);
+  }
+
+  async addNetns(name: string): Promise<string> {
+    return this.#spaces.add(name);
+  }
+
+  /** The kernel takes a namespace down later, when nobody looks; the links that reach out of it go at once. */
+  async delNetns(path: string): Promise<void> {
+    if (this.#spaces.has(path)) {
+      for (const { name, kind } of this.#links.all(path)) {
+        if (kind === "veth") await this.apply([{ op: "link.del", netns: path, name }]);
+      }
+    }
+    this.#spaces.del(path);
+  }
+
+  async hasNetns(path: string): Promise<boolean> {
+    return this.#spaces.has(path);
+  }
+
+  async links(netns: NetnsRef): Promise<readonly LinkInfo[]> {
+    const all = this.#links.all(netns);
+    const names = new Map(all.map((link) => [link.ifindex, link.name]));
+    return all.map((link) => this.#links.info(netns, link, names));
+  }
+
+  async link(netns: NetnsRef, name: string): Promise<LinkInfo | undefined> {
+    const link = this.#links.find(netns, name);
+    return link === undefined ? undefined : this.#links.info(netns, link);
+  }
+
+  async addrs(netns: NetnsRef, dev?: string): Promise<readonly AddrInfo[]> {
+    const only = dev === undefined ? undefined : this.#links.find(netns, dev);
+    if (dev !== undefined && only === undefined) return [];
+    const names = only === undefined ? this.#links.names(netns) : new Map([[only.ifindex, only.name]]);
+    const messages = this.#spaces
+      .socket(netns)
+      .dump(RTM_GETADDR, (out) => writeGetAddresses(out, only?.ifindex ?? 0), `addresses of ${netns}`);
+    return withDevice(messages, parseAddressMessage, names);
+  }
+
+  async routes(netns: NetnsRef): Promise<readonly RouteInfo[]> {
+    const messages = [AF_INET, AF_INET6].flatMap((family) =>
+      this.#dump(netns, RTM_GETROUTE, family as typeof AF_INET, "routes"),
+    );
+    const routes = messages.map(({ data }) => parseRouteMessage(data)).filter((route) => route !== undefined);
+    if (routes.length === 0) return [];
+    const names = this.#links.names(netns);
+    return routes.map(({ oif, ...route }) => {
+      const dev = names.get(oif);
+      return dev === undefined ? route : { ...route, dev };
+    });
+  }
+
+  /** Nothing where the kernel lacks the family. */
+  #dump(netns: NetnsRef, type: number, family: typeof AF_INET | typeof AF_INET6, what: string): readonly Received[] {
+    try {
+      return this.#spaces.socket(netns).dump(type, (out) => writeGetRoutes(out, family), `${what} of ${netns}`);
+    } catch (error) {
+      if (error instanceof NetlinkError && family === AF_INET6 && /^E(?:OPNOTSUPP|AFNOSUPPORT)$/.test(error.code))
+        return [];
+      throw error;
+    }
+  }
+
+  async neighs(netns: NetnsRef): Promise<readonly NeighInfo[]> {
+    const messages = this.#spaces
+      .socket(netns)
+      .dump(RTM_GETNEIGH, (out) => writeGetNeighbors(out, 0), `neighbours of ${netns}`);
+    return withDevice(messages, parseNeighborMessage, this.#links.names(netns));
+  }
+
+  async fdb(netns: NetnsRef): Promise<readonly FdbInfo[]> {
+    const messages = this.#spaces
+      .socket(netns)
+      .dump(RTM_GETNEIGH, (out) => writeGetNeighbors(out, AF_BRIDGE), `forwarding entries of ${netns}`);
+    return withDevice(messages, parseFdbMessage, this.#links.names(netns));
+  }
+
+  async sysctl(netns: NetnsRef, key: string): Promise<string | undefined> {
+    return this.#spaces.run(netns, () => readSysctl(key));
+  }
+
+  async iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6", table?: string): Promise<string> {
+    await this.#iptables.prepare();
+    return this.#iptables.save(netns, family, table);
+  }
+
+  async close(): Promise<void> {
+    this.#spaces.close();
+  }
+}
+
+/** Messages as what they say, with names in the place of indices; those of devices that are gone fall out. */
+function withDevice<T extends { readonly index: number }>(
+  messages: readonly Received[],
+  parse: (data: Buffer) => T | undefined,
+  names: ReadonlyMap<number, string>,
+): readonly (Omit<T, "index"> & { readonly dev: string })[] {
+  return messages.flatMap(({ data }) => {
+    const parsed = parse(data);
+    const dev = parsed === undefined ? undefined : names.get(parsed.index);
+    if (parsed === undefined || dev === undefined) return [];
+    const { index: _, ...rest } = parsed;
+    return [{ dev, ...rest }];
+  });
+}

@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LineCounter, parseDocument } from "yaml";
-import { Cluster, type ClusterOptions, PROXY_MODES, type ProxyMode } from "../cluster/cluster.ts";
+import { type ClusterOptions, PROXY_MODES, type ProxyMode } from "../cluster/boot.ts";
+import { Cluster } from "../cluster/cluster.ts";
 import { InputError } from "../cluster/manifests/input-error.ts";
 import { readSources } from "../cluster/manifests/sources.ts";
 import { NETWORKS, type Network } from "../cluster/node/conflists.ts";

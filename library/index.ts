@@ -1,5 +1,6 @@
 /** The public face of the package: `import { Cluster } from "podwire"`. */
-export { Cluster, type ClusterOptions } from "../cluster/cluster.ts";
+export type { ClusterOptions } from "../cluster/boot.ts";
+export { Cluster } from "../cluster/cluster.ts";
 export { InputError, type InputIssue } from "../cluster/manifests/input-error.ts";
 export { readSources, type Source } from "../cluster/manifests/sources.ts";
 export type { Network } from "../cluster/node/conflists.ts";

@@ -35,6 +35,9 @@ import { MemoryStore } from "./store/store-memory.ts";
 /** Where flanneld leaves the settings of a node for the CNI plugin. */
 const SUBNET_ENV = "/run/flannel/subnet.env";
 
+/** CoreDNS forwards other names; the emulated world outside has addresses, but no names. */
+const NO_SUCH_NAME = (): null => null;
+
 export type ProxyMode = "iptables";
 export const PROXY_MODES: readonly ProxyMode[] = ["iptables"];
 
@@ -126,7 +129,8 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     if (node === undefined || pod.spec.hostNetwork === true) return node?.host.root;
     return node.netns(kubelets.sandboxOf(keyOf(pod))?.netns ?? "");
   };
-  const workloads = new Workloads(store, new DnsServer(new KubernetesZone(store)), netnsOf);
+  const dns = new DnsServer(new KubernetesZone(store), { upstream: NO_SUCH_NAME });
+  const workloads = new Workloads(store, dns, netnsOf);
   const standard = standardControllers(store, { serviceCidr, clusterCidr, seed });
   const manager = new Manager(store, [...standard, ...agents, kubelets, workloads]);
   const apiServer = { ip: plan.apiServer.split("/")[0] ?? "", port: API_PORT };

@@ -152,7 +152,8 @@ function settle(ns: NetNs): void {
 /** A DNS server is asked something that it can answer. */
 function payload(port: number, size: number | undefined): Uint8Array {
   if (size !== undefined) return new Uint8Array(size).map((_, i) => 0x61 + (i % 26));
-  if (port !== 53) return utf8("podwire");
+  // What agnhost answers with its name; an echo server sends it back.
+  if (port !== 53) return utf8("hostname");
   const name = "kubernetes.default.svc.cluster.local";
   return encode({ type: "query", id: 1, flags: 0x100, questions: [{ type: "A", name }] });
 }

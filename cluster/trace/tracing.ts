@@ -63,8 +63,12 @@ export type Destination = {
 };
 type Unresolved = { readonly code: string; readonly text: string; readonly title: string; readonly protocol: Protocol };
 
+/** Milliseconds between two traces: limits on ICMP errors that the first used up are full again for the second. */
+const REST = 30_000;
+
 export class Tracing {
   readonly #from: TracingSources;
+  #traced = false;
 
   constructor(from: TracingSources) {
     this.#from = from;
@@ -73,6 +77,9 @@ export class Tracing {
   trace(from: string, to: string, options: TraceOptions): Traced {
     const namespace = options.namespace ?? "default";
     const place = this.place(from, namespace);
+    const { loop } = place.ns.world;
+    if (this.#traced) loop.run({ deadline: loop.time + REST });
+    this.#traced = true;
     const target = this.destination(to, namespace, place, options.protocol);
     const head = (title: string): string => `${titleOf(place.end)} → ${title}   ${options.title ?? ""}`.trimEnd();
     if ("code" in target) return { result: unresolved(to, place.end, target), title: head(target.title), pcapng: null };

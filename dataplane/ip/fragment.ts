@@ -36,7 +36,8 @@ export function fragment(ns: NetNs, skb: Skb, mtu: number): Skb[] {
     part.dst = skb.dst;
     part.ct = skb.ct;
     part.ctInfo = skb.ctInfo;
-    part.trace = skb.trace;
+    // One fragment tells the way; the rest goes along.
+    part.trace = i === 0 ? skb.trace : null;
     const last = i === count - 1;
     ipv4.setTotalLen(part.buf, part.network, head + len);
     ipv4.setFlagsFrag(part.buf, part.network, ((offset + from) >> 3) | (!last || more ? 0x2000 : 0));

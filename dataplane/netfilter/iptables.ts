@@ -22,9 +22,10 @@ type Staged = {
   rules: Rule[];
   lines: number[];
   own: boolean;
-  /** Rules were taken away or put between others: the counters start anew. */
   readonly state: ChainState | null;
   changed: boolean;
+  /** The counters start anew. */
+  zero: boolean;
 };
 
 class StagedTable {
@@ -62,6 +63,7 @@ class StagedTable {
       own: false,
       state,
       changed: false,
+      zero: false,
     };
     this.chains.set(name, staged);
     return staged;
@@ -76,7 +78,7 @@ class StagedTable {
   }
 
   make(name: string, policy: Policy | null): Staged {
-    const staged: Staged = { name, policy, rules: [], lines: [], own: true, state: null, changed: true };
+    const staged: Staged = { name, policy, rules: [], lines: [], own: true, state: null, changed: true, zero: true };
     this.chains.set(name, staged);
     return staged;
   }
@@ -96,6 +98,13 @@ function own(chain: Staged): Staged {
   }
   chain.changed = true;
   return chain;
+}
+
+function empty(chain: Staged): void {
+  own(chain);
+  chain.rules = [];
+  chain.lines = [];
+  chain.zero = true;
 }
 
 /** Where tables are, for a namespace. */
@@ -227,9 +236,7 @@ class Restore {
       table.make(ownText(name), null);
       return;
     }
-    own(chain);
-    chain.rules = [];
-    chain.lines = [];
+    empty(chain);
   }
 
   #setPolicy(table: StagedTable, name: string, policy: string): void {
@@ -340,18 +347,14 @@ class Restore {
         this.#rename(table, name, after);
         return;
       case "-F":
-        for (const n of name === "" ? table.names() : [name]) {
-          const chain = own(this.#chain(table, n));
-          chain.rules = [];
-          chain.lines = [];
-        }
+        for (const n of name === "" ? table.names() : [name]) empty(this.#chain(table, n));
         return;
       case "-P":
         this.#setPolicy(table, name, after);
         return;
       default:
         // -Z: counters start anew.
-        for (const n of name === "" ? table.names() : [name]) own(this.#chain(table, n));
+        for (const n of name === "" ? table.names() : [name]) own(this.#chain(table, n)).zero = true;
     }
   }
 
@@ -505,7 +508,12 @@ class Restore {
         const { chain: old, counters, targets, policyPackets, policyBytes } = state;
         const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
         state.replace(made);
-        state.counters = carried(old, made, counters);
+        if (chain.zero) {
+          state.policyPackets = 0;
+          state.policyBytes = 0;
+        } else {
+          state.counters = carried(old, made, counters);
+        }
         table.account(old, -1);
         table.account(made, 1);
         undo.push(() => {

@@ -45,9 +45,9 @@ export const tcpmssTarget: TargetModule<TcpmssTarget> = {
     if (option >= 0) {
       if (old <= mss) return CONTINUE;
       const sum = tcp.checksum(b, th);
-      const before = wordsAround(b, option);
+      const before = wordsAround(b, option + 2);
       setU16(b, option + 2, mss);
-      if (p.skb.csum !== CHECKSUM_PARTIAL) tcp.setChecksum(b, th, fix(sum, before, wordsAround(b, option)));
+      if (p.skb.csum !== CHECKSUM_PARTIAL) tcp.setChecksum(b, th, fix(sum, before, wordsAround(b, option + 2)));
       return CONTINUE;
     }
     // Only a bare SYN can take another option; data would have to move.

@@ -1,0 +1,362 @@
+import { describe, expect, it } from "vitest";
+import * as icmpv4 from "../wire/icmpv4.ts";
+import * as tcp from "../wire/tcp.ts";
+import {
+  NF_ACCEPT,
+  NF_DROP,
+  NF_INET_FORWARD,
+  NF_INET_LOCAL_IN,
+  NF_INET_PRE_ROUTING,
+  NF_REJECT,
+  REJECT_TCP_RESET,
+} from "./hooks.ts";
+import { saveRules } from "./restore-op.ts";
+import { Bench, checksumsRight, type PacketSpec, places } from "./testing.ts";
+
+const SYN: PacketSpec = { proto: "tcp", flags: tcp.SYN, options: [{ kind: "mss", mss: 1460 }] };
+
+/** Whether a rule of one line matches a packet in FORWARD, from eth0 to eth1. */
+function matches(rule: string, spec: PacketSpec): boolean {
+  const bench = new Bench();
+  bench.set("S1", "hash:ip", ["10.0.0.2"]);
+  bench.set("N1", "hash:net", ["10.1.0.0/16"]);
+  bench.set("P1", "hash:ip,port", ["10.1.0.2,udp:80"]);
+  bench.restore(`*filter\n-A FORWARD ${rule} -j DROP\nCOMMIT\n`);
+  const skb = bench.packet(spec);
+  const verdict = bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+  bench.world.pool.free(skb);
+  return verdict === NF_DROP;
+}
+
+describe("matches", () => {
+  it.each<[string, PacketSpec, PacketSpec]>([
+    ["-s 10.0.0.0/24", {}, { src: "10.0.1.2" }],
+    ["! -s 10.0.0.0/24", { src: "10.0.1.2" }, {}],
+    ["-d 10.1.0.2", {}, { dst: "10.1.0.3" }],
+    ["! -d 10.1.0.2", { dst: "10.1.0.3" }, {}],
+    ["-p tcp", { proto: "tcp" }, {}],
+    ["! -p tcp", {}, { proto: "tcp" }],
+    ["-f", { fragment: 64 }, {}],
+    ["! -f", {}, { fragment: 64 }],
+    ["-p udp --dport 80", {}, { dport: 81 }],
+    ["-p udp --dport 80", {}, { fragment: 64 }],
+    ["-p udp ! --sport 1:999", {}, { sport: 999 }],
+    ["-p tcp --syn", { proto: "tcp" }, { proto: "tcp", flags: tcp.SYN | tcp.ACK }],
+    ["-p tcp ! --syn", { proto: "tcp", flags: tcp.ACK }, { proto: "tcp" }],
+    ["-p tcp --tcp-flags ALL NONE", { proto: "tcp", flags: 0 }, { proto: "tcp" }],
+    ["-p tcp --tcp-option 2", SYN, { proto: "tcp" }],
+    ["-p tcp -m tcpmss --mss 1000:1500", SYN, { ...SYN, options: [{ kind: "mss", mss: 900 }] }],
+    ["-p icmp --icmp-type echo-request", { proto: "icmp" }, { proto: "icmp", type: 0 }],
+    ["-p icmp --icmp-type 3/4", { proto: "icmp", type: 3, code: 4 }, { proto: "icmp", type: 3, code: 3 }],
+    ["-p sctp --dport 80", { proto: "sctp" }, { proto: "sctp", dport: 81 }],
+    ["-p sctp -m sctp --chunk-types any INIT,DATA", { proto: "sctp", chunk: 1 }, { proto: "sctp", chunk: 3 }],
+    ["-m mark --mark 0x10/0xf0", { mark: 0x1f }, { mark: 0x2f }],
+    ["-m mark ! --mark 0x4000/0x4000", {}, { mark: 0x4000 }],
+    ["-p udp -m multiport --dports 53,80:90", {}, { dport: 91 }],
+    ["-p udp -m multiport ! --ports 53,80:90", { dport: 91 }, {}],
+    ["-m addrtype --dst-type LOCAL", { dst: "10.1.0.1" }, {}],
+    ["-m addrtype --dst-type BROADCAST", { dst: "10.1.0.255" }, {}],
+    ["-m addrtype --dst-type MULTICAST", { dst: "224.0.0.5" }, {}],
+    ["-m addrtype --dst-type UNREACHABLE", { dst: "9.9.9.9" }, {}],
+    ["-m addrtype ! --src-type UNICAST", { src: "10.0.0.1" }, {}],
+    ["-m set --match-set S1 src", {}, { src: "10.0.0.3" }],
+    ["-m set --match-set N1 dst", {}, { dst: "10.2.0.2" }],
+    ["-m set --match-set P1 dst,dst", {}, { dport: 81 }],
+    ["-m set ! --match-set P1 dst,dst", { proto: "tcp" }, {}],
+    ["-m length --length 28:40", {}, { payload: 20 }],
+    ["-m ttl --ttl-lt 5", { ttl: 4 }, {}],
+    ["-m ttl ! --ttl-eq 64", { ttl: 4 }, {}],
+    ["-m dscp --dscp-class EF", { tos: 0xb8 }, {}],
+    ["-p sctp ! --chunk-types only INIT", { proto: "sctp", chunk: 3 }, { proto: "sctp" }],
+  ])("%s", (rule, yes, no) => {
+    expect(matches(rule, yes)).toBe(true);
+    expect(matches(rule, no)).toBe(false);
+  });
+
+  it.each([
+    ["-i eth0", true],
+    ["-i eth1", false],
+    ["! -i eth1", true],
+    ["-i eth+ -o eth+", true],
+    ["-o veth+", false],
+    ["-i eth0+", true],
+    ["-m physdev --physdev-is-bridged", false],
+    ["-m physdev ! --physdev-is-in", true],
+    ["-m owner --uid-owner 0", false],
+    ["-m owner ! --uid-owner 0", true],
+    ["-m pkttype --pkt-type unicast", true],
+    ["-m pkttype --pkt-type broadcast", false],
+    ["-m comment --comment x", true],
+  ])("%s of a packet from eth0 to eth1 is %s", (rule, expected) => {
+    expect(matches(rule, {})).toBe(expected);
+  });
+
+  it("drops a packet whose transport header is cut short", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -p udp --dport 80\n-A FORWARD -j ACCEPT\nCOMMIT\n");
+    const skb = bench.packet({});
+    skb.end = skb.transport + 4;
+    expect(bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1")).toBe(NF_DROP);
+  });
+});
+
+/** A chain of marks and verdicts; answers where the packet went. */
+function walk(text: string, spec: PacketSpec = {}): { rules: string[]; verdict: string; examined: number } {
+  const bench = new Bench();
+  bench.restore(text);
+  const skb = bench.packet(spec);
+  const { rules, verdict, examined } = bench.traced(NF_INET_FORWARD, skb, "eth0", "eth1");
+  return { rules: places(rules), verdict, examined };
+}
+
+describe("the walk", () => {
+  it("comes back from a jump behind it", () => {
+    expect(
+      walk("*filter\n:A - [0:0]\n-A FORWARD -j A\n-A FORWARD -j DROP\n-A A -p tcp\n-A A -p udp\nCOMMIT\n"),
+    ).toEqual({
+      rules: ["filter FORWARD 1", "filter A 2", "filter FORWARD 2"],
+      verdict: "DROP",
+      examined: 4,
+    });
+  });
+
+  it("does not come back from a goto, but to where its chain was called from", () => {
+    const text = `*filter\n:A - [0:0]\n:B - [0:0]
+-A FORWARD -j A\n-A FORWARD -j DROP\n-A A -g B\n-A A -j ACCEPT\n-A B -p udp\nCOMMIT\n`;
+    expect(walk(text).rules).toEqual(["filter FORWARD 1", "filter A 1", "filter B 1", "filter FORWARD 2"]);
+    const top =
+      "*filter\n:FORWARD DROP [0:0]\n:A - [0:0]\n-A FORWARD -g A\n-A FORWARD -j ACCEPT\n-A A -j RETURN\nCOMMIT\n";
+    expect(walk(top)).toMatchObject({ rules: ["filter FORWARD 1", "filter A 1", "filter FORWARD 0"], verdict: "DROP" });
+  });
+
+  it("takes the policy at a RETURN in the kernel's chain", () => {
+    expect(walk("*filter\n:FORWARD DROP [0:0]\n-A FORWARD -j RETURN\n-A FORWARD -j ACCEPT\nCOMMIT\n")).toMatchObject({
+      rules: ["filter FORWARD 1", "filter FORWARD 0"],
+      verdict: "DROP",
+    });
+  });
+
+  it("asks mangle, then filter, then security, and stops at the first drop", () => {
+    const text = (drop: string): string =>
+      ["mangle", "filter", "security"]
+        .map((t) => `*${t}\n-A FORWARD${t === drop ? " -j DROP" : ""}\nCOMMIT\n`)
+        .join("");
+    expect(walk(text("")).rules).toEqual(["mangle FORWARD 1", "filter FORWARD 1", "security FORWARD 1"]);
+    expect(walk(text("filter")).rules).toEqual(["mangle FORWARD 1", "filter FORWARD 1"]);
+  });
+
+  it("counts packets and octets of rules and policies", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -p udp\n-A FORWARD -p tcp -j DROP\nCOMMIT\n");
+    for (const proto of ["udp", "udp", "tcp"] as const) {
+      bench.hook(NF_INET_FORWARD, bench.packet({ proto, payload: 12 }), "eth0", "eth1");
+    }
+    const saved = saveRules(bench.ns, true);
+    expect(saved).toContain(":FORWARD ACCEPT [2:80]");
+    expect(saved).toContain("[2:80] -A FORWARD -p udp");
+    expect(saved).toContain("[1:52] -A FORWARD -p tcp -j DROP");
+  });
+
+  it("counts in chains that have no rules at all", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -p udp\nCOMMIT\n");
+    bench.hook(NF_INET_LOCAL_IN, bench.packet({ payload: 2 }));
+    expect(saveRules(bench.ns)).toContain(":INPUT ACCEPT [1:30]");
+  });
+
+  it("tracks no connections where no rule asks for them", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -p udp\nCOMMIT\n");
+    expect(bench.nf.tracking).toBe(false);
+    const skb = bench.packet({});
+    bench.hook(NF_INET_PRE_ROUTING, skb);
+    expect(skb.ct).toBeNull();
+    bench.restore("*filter\n-A INPUT -m conntrack --ctstate NEW\nCOMMIT\n");
+    expect(bench.nf.tracking).toBe(true);
+    bench.restore("*filter\n-D INPUT 1\nCOMMIT\n");
+    expect(bench.nf.tracking).toBe(false);
+  });
+});
+
+describe("targets", () => {
+  it.each([
+    ["--set-mark 5", 0xf0, 5],
+    ["--set-mark 5/0xf", 0xff, 0xf5],
+    ["--or-mark 0x4000", 1, 0x4001],
+    ["--xor-mark 0x4000", 0x4001, 1],
+    ["--and-mark 0xf0", 0xff, 0xf0],
+    ["--set-xmark 0x80000000/0x80000000", 1, 0x80000001],
+  ])("MARK %s makes %i %i", (options, before, after) => {
+    const bench = new Bench();
+    bench.restore(`*mangle\n-A FORWARD -j MARK ${options}\nCOMMIT\n`);
+    const skb = bench.packet({ mark: before });
+    expect(bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1")).toBe(NF_ACCEPT);
+    expect(skb.mark).toBe(after);
+  });
+
+  it("CONNMARK keeps marks with the connection", () => {
+    const bench = new Bench();
+    bench.restore(`*mangle
+-A PREROUTING -j CONNMARK --restore-mark --mask 0xff
+-A PREROUTING -m mark --mark 0/0xff -j MARK --set-xmark 7/0xff
+-A PREROUTING -j CONNMARK --save-mark --mask 0xff
+COMMIT
+*filter
+-A INPUT -m connmark --mark 7 -j DROP
+COMMIT
+`);
+    const first = bench.packet({ mark: 0x100 });
+    bench.hook(NF_INET_PRE_ROUTING, first);
+    expect(first.mark).toBe(0x107);
+    expect(bench.hook(NF_INET_LOCAL_IN, first)).toBe(NF_DROP);
+  });
+
+  it.each([
+    ["", icmpv4.PORT_UNREACH],
+    ["--reject-with icmp-net-unreachable", icmpv4.NET_UNREACH],
+    ["--reject-with icmp-host-prohibited", icmpv4.HOST_ANO],
+    ["--reject-with icmp-admin-prohibited", icmpv4.PKT_FILTERED],
+    ["--reject-with tcp-reset", REJECT_TCP_RESET],
+  ])("REJECT %s", (options, code) => {
+    const bench = new Bench();
+    bench.restore(`*filter\n-A FORWARD -p tcp -j REJECT ${options}\nCOMMIT\n`);
+    const skb = bench.packet({ proto: "tcp" });
+    expect(bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1")).toBe(NF_REJECT);
+    expect(skb.rejectWith).toBe(code);
+  });
+
+  it("NOTRACK keeps a packet from being tracked", () => {
+    const bench = new Bench();
+    bench.restore("*raw\n-A PREROUTING -p udp -j NOTRACK\nCOMMIT\n*nat\n:X - [0:0]\nCOMMIT\n");
+    const skb = bench.packet({});
+    expect(bench.traced(NF_INET_PRE_ROUTING, skb).ctState).toBe("UNTRACKED");
+    expect(bench.traced(NF_INET_PRE_ROUTING, bench.packet({ proto: "tcp" })).ctState).toBe("NEW");
+    expect(skb.ct).toBeNull();
+  });
+
+  it.each([
+    ["--set-mss 1000", [{ kind: "mss", mss: 1460 }], 1000],
+    ["--set-mss 1460", [{ kind: "mss", mss: 1000 }], 1000],
+    ["--clamp-mss-to-pmtu", [{ kind: "mss", mss: 8960 }], 1460],
+    [
+      "--set-mss 1000",
+      [{ kind: "nop" }, { kind: "mss", mss: 1460 }, { kind: "nop" }, { kind: "nop" }, { kind: "nop" }],
+      1000,
+    ],
+    ["--set-mss 1000", [], 536],
+  ] as const)("TCPMSS %s", (options, given, mss) => {
+    const bench = new Bench();
+    bench.restore(`*mangle\n-A FORWARD -p tcp --syn -j TCPMSS ${options}\nCOMMIT\n`);
+    const skb = bench.packet({ proto: "tcp", options: given as readonly tcp.TcpOption[] });
+    bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+    expect(tcp.mss(skb.buf, skb.transport)).toBe(mss);
+    expect(checksumsRight(skb)).toBe(true);
+  });
+
+  it("LOG lets the packet go on", () => {
+    expect(walk('*filter\n-A FORWARD -j LOG --log-prefix "x: "\n-A FORWARD -j DROP\nCOMMIT\n').rules).toEqual([
+      "filter FORWARD 1",
+      "filter FORWARD 2",
+    ]);
+  });
+});
+
+describe("matches that remember", () => {
+  it("statistic asks the world for its chance, so that a caller can take each way", () => {
+    const bench = new Bench();
+    const asked: number[] = [];
+    const answers = [true, false, false];
+    bench.world.chance = (p) => {
+      asked.push(p);
+      return answers.shift() ?? false;
+    };
+    bench.restore(`*filter
+-A FORWARD -m statistic --mode random --probability 0.25 -j DROP
+-A FORWARD -m statistic --mode random ! --probability 0.5 -j DROP
+COMMIT
+`);
+    const hook = (): number => bench.hook(NF_INET_FORWARD, bench.packet({}), "eth0", "eth1");
+    expect(hook()).toBe(NF_DROP);
+    expect(asked).toEqual([0.25]);
+    expect(hook()).toBe(NF_DROP);
+    expect(asked).toEqual([0.25, 0.25, 0.5]);
+  });
+
+  it("statistic spreads packets evenly over three rules, the same with each seed", () => {
+    const run = (seed: number): number[] => {
+      const bench = new Bench(seed);
+      bench.restore(`*filter
+-A FORWARD -m statistic --mode random --probability 0.3333333333 -j MARK --set-mark 1
+-A FORWARD -m mark --mark 0 -m statistic --mode random --probability 0.5 -j MARK --set-mark 2
+-A FORWARD -m mark --mark 0 -j MARK --set-mark 3
+COMMIT
+`);
+      const counts = [0, 0, 0, 0];
+      for (let i = 0; i < 3000; i++) {
+        const skb = bench.packet({});
+        bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+        counts[skb.mark] = (counts[skb.mark] ?? 0) + 1;
+        bench.world.pool.free(skb);
+      }
+      return counts;
+    };
+    const counts = run(7);
+    expect(counts[0]).toBe(0);
+    for (const n of counts.slice(1)) expect(Math.abs(n - 1000)).toBeLessThan(120);
+    expect(run(7)).toEqual(counts);
+  });
+
+  it("statistic takes every third packet, from the second", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -m statistic --mode nth --every 3 --packet 1 -j DROP\nCOMMIT\n");
+    const verdicts = Array.from({ length: 7 }, () => bench.hook(NF_INET_FORWARD, bench.packet({}), "eth0", "eth1"));
+    expect(verdicts.map((v) => (v === NF_DROP ? 1 : 0))).toEqual([0, 1, 0, 0, 1, 0, 0]);
+  });
+
+  it("limit lets a burst pass, then one packet a period", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -m limit --limit 2/sec --limit-burst 3 -j DROP\nCOMMIT\n");
+    const hits = (n: number): number => {
+      let count = 0;
+      for (let i = 0; i < n; i++)
+        if (bench.hook(NF_INET_FORWARD, bench.packet({}), "eth0", "eth1") === NF_DROP) count++;
+      return count;
+    };
+    expect(hits(5)).toBe(3);
+    bench.world.loop.run({ deadline: 1000 });
+    expect(hits(5)).toBe(2);
+    bench.world.loop.run({ deadline: 60_000 });
+    expect(hits(5)).toBe(3);
+  });
+
+  it("recent keeps a client at its endpoint for as long as it comes back in time", () => {
+    const bench = new Bench();
+    bench.restore(`*filter
+-A FORWARD -m recent --name A --rcheck --seconds 10 --reap -j DROP
+-A FORWARD -s 10.0.0.2 -m recent --name A --set
+COMMIT
+`);
+    const from = (src: string): number => bench.hook(NF_INET_FORWARD, bench.packet({ src }), "eth0", "eth1");
+    expect(from("10.0.0.2")).toBe(NF_ACCEPT);
+    expect(from("10.0.0.3")).toBe(NF_ACCEPT);
+    expect(from("10.0.0.2")).toBe(NF_DROP);
+    expect(from("10.0.0.3")).toBe(NF_ACCEPT);
+    bench.world.loop.run({ deadline: 10_001 });
+    expect(from("10.0.0.2")).toBe(NF_ACCEPT);
+    expect(from("10.0.0.2")).toBe(NF_DROP);
+  });
+
+  it("recent counts hits, refreshes with --update and forgets with --remove", () => {
+    const bench = new Bench();
+    bench.restore(`*filter
+-A FORWARD -p tcp -m recent --remove -j DROP
+-A FORWARD -m recent --update --seconds 60 --hitcount 2 -j DROP
+-A FORWARD -m recent --set
+COMMIT
+`);
+    const send = (proto: "tcp" | "udp"): number => bench.hook(NF_INET_FORWARD, bench.packet({ proto }), "eth0", "eth1");
+    expect([send("udp"), send("udp"), send("udp")]).toEqual([NF_ACCEPT, NF_ACCEPT, NF_DROP]);
+    expect(send("tcp")).toBe(NF_DROP);
+    expect(send("tcp")).toBe(NF_ACCEPT);
+  });
+});

@@ -5,12 +5,14 @@
  * Left out: spanning tree, VLAN filtering, multicast snooping (multicast is flooded), MDB.
  */
 import type { Driver, NetDev, RxHandler } from "../dev/netdev.ts";
+import { fragment } from "../ip/fragment.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { PACKET_HOST, type Skb } from "../skb/skb.ts";
 import { u8, u16, u32 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
+import * as ipv4 from "../wire/ipv4.ts";
 import type { Mac } from "../wire/mac-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import { bridgeForward, bridgePrerouting } from "./br-netfilter.ts";
@@ -20,6 +22,9 @@ import { Fdb, FdbEntry } from "./fdb.ts";
 const AGEING_TIME = 300_000;
 /** Octets that a port may carry above its MTU: the Ethernet header and one VLAN tag. */
 const FRAME_OVERHEAD = ethernet.HEADER_LEN + 4;
+
+/** The first four octets of the addresses that are reserved for bridges. */
+const RESERVED_HI = 0x0180c200;
 
 export class BridgePort implements RxHandler {
   readonly bridge: Bridge;
@@ -116,14 +121,31 @@ export class Bridge implements Driver {
     }
     const b = skb.buf;
     const at = skb.data;
-    if ((u8(b, at + 6) & 1) !== 0) {
+    if ((u8(b, at + 6) & 1) !== 0 || (u16(b, at + 6) === 0 && u32(b, at + 8) === 0)) {
       drop(br.ns, skb, DropReason.MAC_INVALID_SOURCE);
+      return;
+    }
+    if (u32(b, at) === RESERVED_HI && u16(b, at + 4) <= 0x0f && u8(b, at + 5) !== 0) {
+      this.#reserved(port, skb);
       return;
     }
     if (skb.protocol === ethernet.ETH_P_IP && br.ns.sysctls.bridgeNfCallIptables) {
       if (!bridgePrerouting(this, port, skb)) return;
     }
     this.frame(port, skb);
+  }
+
+  /**
+   * 01:80:c2:00:00:01 to 0f are between neighbours (IEEE 802.1D table 7-10): pause frames end here, others are for the port
+   * itself, where nobody takes them. 00 is the spanning tree's, and forwarded where there is none.
+   */
+  #reserved(port: BridgePort, skb: Skb): void {
+    const br = this.dev as NetDev;
+    const b = skb.buf;
+    const at = skb.data;
+    const pause = u8(b, at + 5) === 1;
+    if (!pause && port.learning) this.#learn(br.ns, port, u16(b, at + 6), u32(b, at + 8));
+    drop(br.ns, skb, pause ? DropReason.NOT_SPECIFIED : DropReason.UNHANDLED_PROTO);
   }
 
   /** br_handle_frame_finish: learn, then up, out by one port, or out by all. */
@@ -200,11 +222,25 @@ export class Bridge implements Driver {
     if (ns.nf !== null && ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
       if (!bridgeForward(this, target, skb)) return;
     }
-    if (skb.end - skb.data > target.dev.mtu + FRAME_OVERHEAD) {
-      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `frame is longer than the MTU of port ${target.dev.name}`);
-      return;
-    }
-    target.dev.transmit(skb);
+    if (skb.end - skb.data > target.dev.mtu + ethernet.HEADER_LEN) this.#long(ns, target, skb);
+    else target.dev.transmit(skb);
+  }
+
+  /** A frame above the port's MTU: br_netfilter cuts IPv4 packets, others may be longer by a VLAN tag. */
+  #long(ns: NetNs, target: BridgePort, skb: Skb): void {
+    const dev = target.dev;
+    const filtered = skb.protocol === ethernet.ETH_P_IP && ns.sysctls.bridgeNfCallIptables;
+    if (filtered && !ipv4.dontFragment(skb.buf, skb.network)) {
+      const header = skb.buf.slice(skb.data, skb.network);
+      for (const part of fragment(ns, skb, dev.mtu)) {
+        part.data -= header.length;
+        part.mac = part.data;
+        part.buf.set(header, part.data);
+        dev.transmit(part);
+      }
+    } else if (filtered || skb.end - skb.data > dev.mtu + FRAME_OVERHEAD) {
+      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `frame is longer than the MTU of port ${dev.name}`);
+    } else dev.transmit(skb);
   }
 
   #flood(ns: NetNs, from: BridgePort | null, skb: Skb): void {
@@ -239,9 +275,10 @@ export class Bridge implements Driver {
   }
 }
 
-/** A frame for a port's MAC is for this host as well. */
-function hostType(_br: NetDev, skb: Skb): number {
-  return (u8(skb.buf, skb.data) & 1) === 0 ? PACKET_HOST : skb.pktType;
+/** What a frame for the bridge's own MAC is, whatever its port made of it: one for another port's MAC goes up, and ends there. */
+function hostType(br: NetDev, skb: Skb): number {
+  const own = u16(skb.buf, skb.data) === br.macHi && u32(skb.buf, skb.data + 2) === br.macLo;
+  return own ? PACKET_HOST : skb.pktType;
 }
 
 /** A frame that the port found for it may not take. */

@@ -42,6 +42,8 @@ export class Skb {
   /** Offsets of the first summed octet, and of the checksum field from there; used while `csum` is PARTIAL. */
   csumStart = 0;
   csumOffset = 0;
+  /** Of a packet in a tunnel's: the inner checksum was known good, or left to the device, when it was put in. */
+  innerChecked = false;
   /** Flow hash for the source port of tunnels; 0 is not yet computed. */
   hash = 0;
   /** The device that the packet came in by; null for one made here. */
@@ -122,6 +124,7 @@ export class SkbPool {
     skb.csum = from.csum;
     skb.csumStart = from.csumStart;
     skb.csumOffset = from.csumOffset;
+    skb.innerChecked = from.innerChecked;
     skb.hash = from.hash;
     skb.dev = from.dev;
     skb.physIn = from.physIn;
@@ -140,6 +143,7 @@ function reset(skb: Skb): void {
   skb.pktType = PACKET_HOST;
   skb.mark = 0;
   skb.csum = CHECKSUM_NONE;
+  skb.innerChecked = false;
   skb.hash = 0;
   skb.dev = null;
   skb.physIn = null;

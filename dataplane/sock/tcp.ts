@@ -59,11 +59,18 @@ const SYNACK_RETRIES = 5;
 const RETRIES = 15;
 const WINDOW = 64_240;
 const SCALE = 7;
+/** Octets of the timestamps option in a segment, padding included. */
+const TIMESTAMP_LEN = 12;
 const NOTHING = new Uint8Array(0);
 
 /** Sequence numbers, RFC 9293 section 3.4: a is before b on the circle. */
 function before(a: number, b: number): boolean {
   return ((a - b) | 0) < 0;
+}
+
+/** The window of a SYN: as many full segments as 16 bits can tell (tcp_select_initial_window). */
+function initialWindow(mss: number): number {
+  return Math.floor(0xffff / mss) * mss;
 }
 
 export class TcpListener {
@@ -536,7 +543,11 @@ export class TcpSocket {
       seq,
       ack: answer ? this.#rcvNext : 0,
       flags,
-      window: syn ? WINDOW : this.#scaled ? (WINDOW + (1 << SCALE) - 1) >> SCALE : WINDOW,
+      window: syn
+        ? initialWindow(mss - (answer && this.#timestamps ? TIMESTAMP_LEN : 0))
+        : this.#scaled
+          ? (WINDOW + (1 << SCALE) - 1) >> SCALE
+          : WINDOW,
       mss,
       scale: this.#scaled ? SCALE : -1,
       sack: this.#sack,
@@ -590,6 +601,10 @@ export function tcpReceive(ns: NetNs, skb: Skb): void {
     delivered(ns, skb, port);
     TcpSocket.accept(listener, skb);
     consume(ns, skb);
+    return;
+  }
+  if (listener !== null && (tcp.flags(b, th) & tcp.ACK) === 0) {
+    drop(ns, skb, DropReason.TCP_FLAGS, () => `TCP port ${port} listens, and this does not open a connection`);
     return;
   }
   sendReset(ns, skb);

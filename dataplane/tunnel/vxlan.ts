@@ -16,7 +16,7 @@ import { localOut } from "../ip/output.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { drop } from "../skb/drop.ts";
 import { flowHash, flowPort } from "../skb/flow-hash.ts";
-import { CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST, type Skb } from "../skb/skb.ts";
+import { CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST, type Skb } from "../skb/skb.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import { u16, u32 } from "../wire/bytes.ts";
 import { finish, fold, pseudo4, sum } from "../wire/checksum.ts";
@@ -33,6 +33,7 @@ export const OVERHEAD: number = ipv4.HEADER_LEN + udp.HEADER_LEN + vxlan.HEADER_
 
 /** The two low bits of the TOS octet (RFC 3168). */
 const ECN_MASK = 3;
+const ECN_ECT1 = 1;
 const ECN_ECT0 = 2;
 const ECN_CE = 3;
 
@@ -145,6 +146,7 @@ export class Vxlan implements Driver {
     const local = (this.config.local | 0) as Ipv4Addr;
     const to = (remote.address | 0) as Ipv4Addr;
     ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, to, outerEcn(skb, inner));
+    skb.innerChecked = skb.csum !== CHECKSUM_NONE;
     if (this.config.udpCsum) outerChecksum(skb, th, pseudo4(local, to, ipv4.PROTO_UDP, len));
     skb.data = at;
     skb.network = at;
@@ -219,15 +221,15 @@ function outerEcn(skb: Skb, inner: number): number {
   return ecn === ECN_CE ? ECN_ECT0 : ecn;
 }
 
-/** Passes a congestion mark on to the inner packet; false where that does not do ECN and must be dropped. */
-function markCongestion(skb: Skb, inner: number): boolean {
+/** Passes an outer mark on to the inner packet; false where that does not do ECN and there is congestion: it is dropped. */
+function copyMark(skb: Skb, inner: number, outer: number): boolean {
   const b = skb.buf;
   const at = inner + ethernet.HEADER_LEN;
   if (ethernet.etherType(b, inner) !== ethernet.ETH_P_IP || skb.end - at < ipv4.HEADER_LEN) return true;
   const tos = ipv4.tos(b, at);
-  if ((tos & ECN_MASK) === 0) return false;
-  if ((tos & ECN_MASK) === ECN_CE) return true;
-  ipv4.setTos(b, at, tos | ECN_CE);
+  if ((tos & ECN_MASK) === 0) return outer !== ECN_CE;
+  if (outer === ECN_ECT1 && (tos & ECN_MASK) !== ECN_ECT0) return true;
+  ipv4.setTos(b, at, (tos & ~ECN_MASK) | outer);
   ipv4.fillChecksum(b, at);
   return true;
 }
@@ -261,10 +263,13 @@ function receive(ns: NetNs, skb: Skb): void {
   if (skb.trace !== null) {
     skb.trace.report(ns, skb, { step: "decap", dev: dev.name, text: `VXLAN vni ${vni} from ${formatIpv4(from)}` });
   }
-  // The outer sum covers the inner octets: once it is good, so are they.
-  if (skb.csum !== CHECKSUM_PARTIAL) skb.csum = udp.checksum(b, skb.transport) !== 0 ? CHECKSUM_UNNECESSARY : skb.csum;
-  if (skb.csum === CHECKSUM_PARTIAL && skb.csumStart < inner) skb.csum = CHECKSUM_UNNECESSARY;
-  if ((ipv4.tos(b, skb.network) & ECN_MASK) === ECN_CE && !markCongestion(skb, inner)) {
+  // The outer sum says that nothing happened to the inner octets on the way, not that they were right before.
+  if (skb.csum !== CHECKSUM_PARTIAL || skb.csumStart < inner) {
+    skb.csum = skb.innerChecked ? CHECKSUM_UNNECESSARY : CHECKSUM_NONE;
+  }
+  skb.innerChecked = false;
+  const ecn = ipv4.tos(b, skb.network) & ECN_MASK;
+  if ((ecn & ECN_ECT1) !== 0 && !copyMark(skb, inner, ecn)) {
     drop(ns, skb, DropReason.NOT_SPECIFIED, () => "congestion on the underlay, and the inner packet does not do ECN");
     return;
   }

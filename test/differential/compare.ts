@@ -3,14 +3,15 @@ import { formatFrame } from "../../dataplane/wire/print.ts";
 import type { Frame, Frames } from "./lab.ts";
 import { difference, Excuses } from "./same-frame.ts";
 
-/** Nothing where the labs agree; else for each interface that differs, its frames with what is wrong about each. */
-export function compare(linux: Frames, emulator: Frames): string {
+/** `counts` says which frames are compared. Nothing where the labs agree; else for each interface that differs, its frames with what is wrong about each. */
+export function compare(linux: Frames, emulator: Frames, counts: (frame: Frame) => boolean = () => true): string {
   const excuses = new Excuses();
   const reports: string[] = [];
   for (const port of [...new Set([...linux.keys(), ...emulator.keys()])].sort()) {
+    const of = (frames: Frames, name: string): Frame[] => (frames.get(name) ?? []).filter(counts);
     const lines: string[] = [];
     let wrong = false;
-    const [theirs, ours] = [linux.get(port) ?? [], emulator.get(port) ?? []];
+    const [theirs, ours] = [of(linux, port), of(emulator, port)];
     for (let i = 0; i < Math.max(theirs.length, ours.length); i++) {
       const [k, o] = [theirs[i], ours[i]];
       const why = both(k, o, excuses);

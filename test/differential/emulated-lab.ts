@@ -34,8 +34,15 @@ export class EmulatedLab implements Lab {
     this.#hosts = { "node-1": host("node-1"), "node-2": host("node-2") };
     for (const [pod, plan] of Object.entries(PODS)) this.#hosts[plan.node].addNetns(pod);
     for (const node of ["node-1", "node-2"] as const) applyOps(this.#hosts[node], named(nodeOps(node)));
+    this.#watch();
+  }
+
+  /** Also devices that came after. */
+  #watch(): void {
     for (const place of PLACES) {
-      for (const dev of this.ns(place).devs.values()) if (dev.name !== "lo") this.#capture.attach(dev);
+      for (const dev of this.ns(place).devs.values()) {
+        if (dev.name !== "lo" && dev.taps === null) this.#capture.attach(dev);
+      }
     }
   }
 
@@ -46,6 +53,7 @@ export class EmulatedLab implements Lab {
 
   async apply(node: "node-1" | "node-2", ops: readonly RtnlOp[]): Promise<void> {
     applyOps(this.#hosts[node], named(ops));
+    this.#watch();
   }
 
   async send(place: Place, frame: Uint8Array, dev = "eth0"): Promise<void> {
@@ -65,8 +73,9 @@ export class EmulatedLab implements Lab {
 
   async udpBind(place: Place, port: number, echo: boolean): Promise<void> {
     const socket = UdpSocket.bind(this.ns(place), ANY, port, {
-      datagram(s, bytes, off, len, from, fromPort, to) {
-        if (echo) s.reply(to, from, fromPort, bytes.slice(off, off + len), 0, len);
+      datagram(s, bytes, off, len, from, fromPort) {
+        // By route, as a socket without IP_PKTINFO: the answer may leave from another address than was asked.
+        if (echo) s.send(from, fromPort, bytes.slice(off, off + len), 0, len);
       },
     });
     if (socket === null) throw new Error(`port ${port} is taken`);

@@ -44,12 +44,12 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
       return [`${ip} neigh replace ${op.address} lladdr ${op.mac} dev ${op.dev} nud ${op.state ?? "permanent"}`];
     case "neigh.del":
       return [`${ip} neigh del ${op.address} dev ${op.dev}`];
-    case "fdb.replace":
-      return [
-        op.dst === undefined
-          ? `bridge -n ${ns} fdb replace ${op.mac} dev ${op.dev} master static`
-          : `bridge -n ${ns} fdb replace ${op.mac} dev ${op.dev} dst ${op.dst} self permanent`,
-      ];
+    case "fdb.replace": {
+      if (op.dst === undefined) return [`bridge -n ${ns} fdb replace ${op.mac} dev ${op.dev} master static`];
+      // The kernel replaces no entry for all MACs, of which there may be several.
+      const verb = op.mac === "00:00:00:00:00:00" ? "append" : "replace";
+      return [`bridge -n ${ns} fdb ${verb} ${op.mac} dev ${op.dev} dst ${op.dst} self permanent`];
+    }
     case "fdb.del":
       return [`bridge -n ${ns} fdb del ${op.mac} dev ${op.dev}`];
     case "sysctl.set": {

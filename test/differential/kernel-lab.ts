@@ -110,6 +110,10 @@ export class KernelLab implements Lab {
         `ip netns exec ${ns} sh -c 'for d in all default; do f=/proc/sys/net/ipv6/conf/$d/disable_ipv6; if [ -e $f ]; then echo 1 > $f; fi; done'`,
       );
     }
+    // The window scale that a SYN offers follows from the largest receive buffer, whose default differs between kernels.
+    for (const place of PLACES) {
+      lines.push(`ip netns exec ${this.#name(place)} sh -c 'echo "4096 131072 6291456" > /proc/sys/net/ipv4/tcp_rmem'`);
+    }
     const near = `address ${NODES["node-1"].mac}`;
     const far = `address ${NODES["node-2"].mac}`;
     lines.push(`ip -n ${one} link add eth0 ${near} type veth peer name eth0 netns ${two} ${far}`);
@@ -132,7 +136,7 @@ export class KernelLab implements Lab {
 
   #sh(script: string): void {
     const run = spawnSync("sh", ["-ex"], { input: script, encoding: "utf8" });
-    if (run.status !== 0) throw new Error(`the kernel refused: ${run.stderr.trim().split("\n").slice(-2).join("\n")}`);
+    if (run.status !== 0) throw new Error(`the kernel refused: ${run.stderr.trim().split("\n").slice(-3).join(": ")}`);
   }
 
   async #watch(): Promise<void> {

@@ -7,11 +7,15 @@
  *  - VXLAN source port: in the ephemeral range, and again one for one per sender.
  *  - ICMP timestamp replies: the two times of the answering clock are the same on each side.
  *  - TCP of real sockets: sequence numbers count from the first one seen of a direction; timestamps and windows may differ.
+ *    Where a walk says so, acknowledgements without anything else are set aside: when they leave is a matter of timers.
+ *  - The transport checksum that an ICMP error quotes: what Linux sends, or the one that the socket left to the device (the
+ *    sum of the pseudo-header alone), which is what Linux quotes where offloads are on.
  *  - Checksums over any of these: right on both sides, or 0 on both, or wrong on both.
  *
  * A differing field that a rule excuses takes the emulator's value before the octets are compared.
  */
 import { setU16, setU32, u16, u32 } from "../../dataplane/wire/bytes.ts";
+import { fold, pseudo4 } from "../../dataplane/wire/checksum.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as icmpv4 from "../../dataplane/wire/icmpv4.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
@@ -115,7 +119,10 @@ function tcpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: n
   if (tcp.check(o, th, end) !== 0 || tcp.check(k, th, end) !== 0) return null;
   const verdict = (b: Uint8Array): string => word(tcp.verify4(b, th, end - th, ipv4.src(b, at), ipv4.dst(b, at)));
   if (verdict(k) !== verdict(o)) return `TCP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
-  if (same(k, o, th, end - th)) return null;
+  return same(k, o, th, end - th) ? null : tcpFields(k, o, at, th, x);
+}
+
+function tcpFields(k: Uint8Array, o: Uint8Array, at: number, th: number, x: Excuses): string | null {
   const ends = [`${ipv4.src(o, at)}:${tcp.srcPort(o, th)}`, `${ipv4.dst(o, at)}:${tcp.dstPort(o, th)}`];
   if (!x.apart(`seq ${ends[0]} ${ends[1]}`, tcp.seq(k, th), tcp.seq(o, th))) {
     return `sequence number: ${tcp.seq(k, th)} in Linux does not stand for ${tcp.seq(o, th)}`;
@@ -136,6 +143,21 @@ function tcpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: n
   return null;
 }
 
+/** Whether the frame, or the one in its tunnel, is TCP with nothing but an acknowledgement. */
+export function isPureAck(b: Uint8Array, off = 0): boolean {
+  const at = off + ethernet.HEADER_LEN;
+  if (ethernet.etherType(b, off) !== ethernet.ETH_P_IP || ipv4.check(b, at, b.length) !== 0) return false;
+  const th = at + ipv4.headerLen(b, at);
+  const end = at + ipv4.totalLen(b, at);
+  if (ipv4.protocol(b, at) === ipv4.PROTO_UDP) {
+    const inner = th + udp.HEADER_LEN;
+    const tunnel = udp.check(b, th, end) === 0 && udp.dstPort(b, th) === vxlan.PORT_LINUX;
+    return tunnel && vxlan.check(b, inner, end) === 0 && isPureAck(b, inner + vxlan.HEADER_LEN);
+  }
+  if (ipv4.protocol(b, at) !== ipv4.PROTO_TCP || tcp.check(b, th, end) !== 0) return false;
+  return tcp.flags(b, th) === tcp.ACK && end - th === tcp.dataOffset(b, th);
+}
+
 /** An error quotes a packet, with its own random fields. */
 function icmpMessage(k: Uint8Array, o: Uint8Array, th: number, end: number, x: Excuses): string | null {
   if (icmpv4.check(o, th, end) !== 0) return null;
@@ -152,9 +174,18 @@ function icmpMessage(k: Uint8Array, o: Uint8Array, th: number, end: number, x: E
   const quote = th + icmpv4.HEADER_LEN;
   if (same(k, o, quote, end - quote) || end - quote < ipv4.HEADER_LEN) return null;
   const [kid, oid] = [ipv4.id(k, quote), ipv4.id(o, quote)];
-  if (kid === oid || !x.pair(`id ${ipv4.src(o, quote)}`, kid, oid)) return null;
-  ipv4.setId(k, quote, oid);
-  ipv4.setHeaderChecksum(k, quote, ipv4.headerChecksum(o, quote));
+  if (kid !== oid) {
+    if (kid === 0 || oid === 0 || !x.pair(`id ${ipv4.src(o, quote)}`, kid, oid)) return null;
+    ipv4.setId(k, quote, oid);
+    ipv4.setHeaderChecksum(k, quote, ipv4.headerChecksum(o, quote));
+  }
+  const at = quote + ipv4.headerLen(o, quote);
+  if (ipv4.protocol(o, quote) === ipv4.PROTO_TCP && end - at >= tcp.HEADER_LEN) tcpFields(k, o, quote, at, x);
+  const protocol = ipv4.protocol(o, quote);
+  const field = at + (protocol === ipv4.PROTO_UDP ? udp.CHECKSUM : tcp.CHECKSUM);
+  const length = ipv4.totalLen(o, quote) - ipv4.headerLen(o, quote);
+  const partial = fold(pseudo4(ipv4.src(o, quote), ipv4.dst(o, quote), protocol, length));
+  if (field + 2 <= end && u16(o, field) === partial) setU16(k, field, partial);
   setU16(k, th + icmpv4.CHECKSUM, u16(o, th + icmpv4.CHECKSUM));
   return null;
 }

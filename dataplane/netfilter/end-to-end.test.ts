@@ -4,7 +4,9 @@ import { type TwoNodes, twoNodes } from "../../bench/layouts/two-nodes.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import type { TraceStep } from "../skb/trace.ts";
+import { PingSocket } from "../sock/ping.ts";
 import { ANY } from "../sock/port-table.ts";
+import { TcpListener, TcpSocket } from "../sock/tcp.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import { formatIpv4, ipv4 } from "../wire/ipv4-addr.ts";
 import { netfilterOf } from "./restore-op.ts";
@@ -148,5 +150,156 @@ describe("netfilter on two nodes", () => {
       { from: "10.96.0.10", fromPort: 80, text: "pod 2" },
       { from: "10.96.0.10", fromPort: 80, text: "pod 2" },
     ]);
+  });
+
+  it("lets a pod reach itself through its Service, masqueraded, with hairpin on its port", () => {
+    layout = twoNodes();
+    applyOps(layout.nodes[0], [{ op: "link.set", netns: "host", name: "veth0", hairpin: true }]);
+    restore(
+      layout,
+      serviceRules(1, () => CLUSTER_IP, ["10.244.1.2"], 8080),
+      [0],
+    );
+    const seen = server(layout.pods[0], 8080, "myself");
+    const c = client(layout.pods[0], 5000);
+    send(c);
+    layout.world.loop.runNow();
+    expect(seen.map((g) => g.from)).toEqual(["10.244.1.1"]);
+    expect(c.got).toEqual([{ from: "10.96.0.10", fromPort: 80, text: "myself" }]);
+  });
+
+  it("serves the node itself, which speaks from the tunnel's address", () => {
+    layout = twoNodes();
+    restore(
+      layout,
+      serviceRules(1, () => CLUSTER_IP, ["10.244.2.2"], 8080),
+    );
+    applyOps(layout.nodes[0], [{ op: "route.add", netns: "host", dst: "default", dev: "eth0" }]);
+    const seen = server(layout.pods[1], 8080, "pod 2");
+    const c = client(layout.nodes[0].root, 5000);
+    send(c);
+    layout.world.loop.runNow();
+    expect(seen.map((g) => g.from)).toEqual(["10.244.1.0"]);
+    expect(c.got.map((g) => `${g.from} ${g.text}`)).toEqual(["10.96.0.10 pod 2"]);
+  });
+
+  it("rejects with an ICMP error that names the address which the sender used", () => {
+    layout = twoNodes();
+    restore(layout, "*filter\n-A FORWARD -d 10.96.0.10 -p udp -j REJECT\nCOMMIT\n", [0]);
+    applyOps(layout.nodes[0], [{ op: "route.add", netns: "host", dst: "default", dev: "eth0" }]);
+    const c = client(layout.pods[0], 5000);
+    send(c);
+    layout.world.loop.runNow();
+    expect(c.errors).toEqual(["3/3 from 10.244.1.1 about 10.96.0.10:80"]);
+  });
+
+  it("brings a port unreachable of the endpoint home through NAT", () => {
+    layout = twoNodes();
+    restore(
+      layout,
+      serviceRules(1, () => CLUSTER_IP, ["10.244.2.2"], 8080),
+    );
+    const c = client(layout.pods[0], 5000);
+    send(c);
+    layout.world.loop.runNow();
+    expect(c.errors).toEqual(["3/3 from 10.96.0.10 about 10.96.0.10:80"]);
+  });
+
+  it("carries TCP through a ClusterIP, and refuses with a reset where a rule says so", () => {
+    layout = twoNodes();
+    const rules = serviceRules(1, () => CLUSTER_IP, ["10.244.2.2"], 8080).replaceAll("udp", "tcp");
+    restore(layout, rules);
+    const heard: string[] = [];
+    const decode = (b: Uint8Array, off: number, len: number): string =>
+      new TextDecoder().decode(b.subarray(off, off + len));
+    TcpListener.listen(layout.pods[1], ANY, 8080, () => ({
+      data(socket, b, off, len) {
+        heard.push(decode(b, off, len));
+        socket.write(new TextEncoder().encode("answer"));
+      },
+    }));
+    const socket = TcpSocket.connect(layout.pods[0], CLUSTER_IP, 80, {
+      connected: (s) => void s.write(HELLO),
+      data: (_s, b, off, len) => void heard.push(decode(b, off, len)),
+    });
+    expect(socket).toBeInstanceOf(TcpSocket);
+    layout.world.loop.run({ deadline: 1000 });
+    expect(heard).toEqual(["hello", "answer"]);
+    expect(
+      netfilterOf(layout.nodes[0].root)
+        ?.conntrack.dump()
+        .find((l) => l.startsWith("tcp")),
+    ).toMatch(/ESTABLISHED src=10.244.1.2 dst=10.96.0.10 .* src=10.244.2.2 dst=10.244.1.2 sport=8080 .*\[ASSURED\]/);
+
+    restore(layout, "*filter\n-I FORWARD -p tcp --dport 9999 -j REJECT --reject-with tcp-reset\nCOMMIT\n", [0]);
+    const failures: string[] = [];
+    TcpSocket.connect(layout.pods[0], ipv4("10.244.2.2"), 9999, {
+      data: () => {},
+      failed: (_s, why) => void failures.push(why),
+    });
+    layout.world.loop.run({ deadline: 2000 });
+    expect(failures).toEqual(["ECONNREFUSED"]);
+    if (socket instanceof TcpSocket) socket.abort();
+    layout.world.loop.run({ deadline: 200_000 });
+  });
+
+  it("keeps clients of one port apart when both are masqueraded to one server", () => {
+    layout = twoNodes();
+    const host = layout.nodes[0];
+    const path = host.addNetns("second");
+    applyOps(host, [
+      {
+        op: "link.add",
+        netns: path,
+        name: "eth0",
+        kind: "veth",
+        up: true,
+        peer: { name: "veth1", netns: "host", master: "cni0", up: true },
+      },
+      { op: "addr.add", netns: path, dev: "eth0", address: "10.244.1.3/24" },
+      { op: "route.add", netns: path, dst: "default", via: "10.244.1.1" },
+    ]);
+    restore(layout, "*nat\n-A POSTROUTING -s 10.244.1.0/24 -o eth0 -j MASQUERADE\nCOMMIT\n", [0]);
+    const seen = server(layout.nodes[1].root, 53, "node 2");
+    const clients = [client(layout.pods[0], 5000), client(host.netns(path), 5000)];
+    for (const c of clients) send(c, ipv4("192.168.0.12"), 53);
+    layout.world.loop.runNow();
+    expect(seen.map((g) => g.from)).toEqual(["192.168.0.11", "192.168.0.11"]);
+    expect(new Set(seen.map((g) => g.fromPort)).size).toBe(2);
+    for (const c of clients) expect(c.got).toEqual([{ from: "192.168.0.12", fromPort: 53, text: "node 2" }]);
+  });
+
+  it("pings through masquerade", () => {
+    layout = twoNodes();
+    restore(layout, "*nat\n-A POSTROUTING -s 10.244.1.0/24 -o eth0 -j MASQUERADE\nCOMMIT\n", [0]);
+    const replies: string[] = [];
+    const ping = new PingSocket(layout.pods[0], {
+      reply: (seq, from) => void replies.push(`${seq} ${formatIpv4(from)}`),
+      error: () => {},
+    });
+    ping.send(ipv4("192.168.0.12"), 1, HELLO);
+    layout.world.loop.runNow();
+    ping.close();
+    expect(replies).toEqual(["1 192.168.0.12"]);
+  });
+
+  it("takes every way through a Service when the caller answers for chance", () => {
+    layout = twoNodes();
+    const reached: string[] = [];
+    for (const take of [true, false]) {
+      layout = twoNodes();
+      restore(
+        layout,
+        serviceRules(1, () => CLUSTER_IP, ["192.168.0.12", "10.244.2.2"], 8080),
+      );
+      layout.world.chance = () => take;
+      server(layout.nodes[1].root, 8080, "node 2");
+      server(layout.pods[1], 8080, "pod 2");
+      const c = client(layout.pods[0], 5000);
+      send(c);
+      layout.world.loop.runNow();
+      reached.push(...c.got.map((g) => g.text));
+    }
+    expect(reached).toEqual(["node 2", "pod 2"]);
   });
 });

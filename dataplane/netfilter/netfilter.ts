@@ -206,17 +206,16 @@ export class IptablesNetfilter implements Netfilter {
         if (p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(skb, conn, manip) ? NF_ACCEPT : NF_DROP;
         return NF_ACCEPT;
       case IP_CT_NEW:
-        if (!decided(conn, manip)) {
+        if (decided(conn, manip)) break;
+        {
           const v = this.#evaluator.run(table, p);
           if (v !== NF_ACCEPT) return v;
           if (!decided(conn, manip)) this.nat.setupNull(conn, manip);
         }
-        break;
-      default:
-        if (conn.masqIfindex !== 0 && this.#strayed(p, conn)) {
-          this.conntrack.remove(conn);
-          return NF_DROP;
-        }
+    }
+    if (conn.masqIfindex !== 0 && this.#strayed(p, conn)) {
+      this.conntrack.remove(conn);
+      return NF_DROP;
     }
     if (rewrites(conn, skb.ctInfo, manip)) {
       translate(skb, conn, manip);

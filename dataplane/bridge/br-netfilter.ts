@@ -17,18 +17,28 @@ import type { Bridge, BridgePort } from "./bridge.ts";
 
 const USABLE = NUD_REACHABLE | NUD_STALE | NUD_PERMANENT | NUD_NOARP;
 
-/** Answers false if the packet is gone. `skb.data` is at the Ethernet header before and after. */
-export function bridgePrerouting(bridge: Bridge, port: BridgePort, skb: Skb): boolean {
+/**
+ * Answers the packet to go on with: the same, the datagram that it completed (conntrack sees no fragments), or null if it
+ * is gone or waits for its other fragments. `skb.data` is at the Ethernet header before and after.
+ */
+export function bridgePrerouting(bridge: Bridge, port: BridgePort, frame: Skb): Skb | null {
   const br = bridge.dev as NetDev;
   const ns = br.ns;
+  let skb = frame;
   const bad = checkHeader(skb);
   if (bad !== 0) {
     drop(ns, skb, bad);
-    return false;
+    return null;
+  }
+  if (ns.nf?.tracking && ipv4.isFragment(skb.buf, skb.network)) {
+    const whole = ns.reassembler.add(skb);
+    if (whole === null) return null;
+    skb = whole;
+    skb.data = skb.mac;
   }
   // Whatever the rules, a bad header ends here, and octets behind the packet are cut off.
   skb.sabotage = true;
-  if (ns.nf === null) return true;
+  if (ns.nf === null) return skb;
   const before = ipv4.dst(skb.buf, skb.network);
   const pktType = skb.pktType;
   skb.physIn = port.dev;
@@ -36,15 +46,15 @@ export function bridgePrerouting(bridge: Bridge, port: BridgePort, skb: Skb): bo
   // The IP layer sees a packet for this host, whoever the frame is for; the type is put back after.
   if (pktType === PACKET_OTHERHOST) skb.pktType = PACKET_HOST;
   skb.data = skb.network;
-  if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, br, null)) return false;
+  if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, br, null)) return null;
   skb.data = skb.mac;
   skb.pktType = pktType;
-  if (ipv4.dst(skb.buf, skb.network) !== before) return rewritten(bridge, br, skb);
-  return true;
+  if (ipv4.dst(skb.buf, skb.network) !== before && !rewritten(br, skb)) return null;
+  return skb;
 }
 
 /** DNAT changed where the packet goes: to a neighbour on this bridge, or up to be routed. */
-function rewritten(_bridge: Bridge, br: NetDev, skb: Skb): boolean {
+function rewritten(br: NetDev, skb: Skb): boolean {
   const ns = br.ns;
   const address = ipv4.dst(skb.buf, skb.network);
   const dst = ns.fib.dst(address);

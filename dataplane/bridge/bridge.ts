@@ -130,7 +130,9 @@ export class Bridge implements Driver {
       return;
     }
     if (skb.protocol === ethernet.ETH_P_IP && br.ns.sysctls.bridgeNfCallIptables) {
-      if (!bridgePrerouting(this, port, skb)) return;
+      const passed = bridgePrerouting(this, port, skb);
+      if (passed !== null) this.frame(port, passed);
+      return;
     }
     this.frame(port, skb);
   }

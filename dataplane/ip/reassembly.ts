@@ -8,6 +8,7 @@ import { consume, drop } from "../skb/drop.ts";
 import { CHECKSUM_NONE, type Skb } from "../skb/skb.ts";
 import { copy } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
+import * as ethernet from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 
@@ -71,6 +72,10 @@ export class Reassembler {
     copy(skb.buf, skb.data, first.buf, first.network, head);
     for (const p of parts)
       copy(skb.buf, skb.data + head + p.from, p.skb.buf, p.skb.end - (p.to - p.from), p.to - p.from);
+    // A bridge goes on with a frame: the first fragment's Ethernet header stays in front.
+    const link = first.network - first.mac === ethernet.HEADER_LEN ? ethernet.HEADER_LEN : 0;
+    skb.mac = skb.data - link;
+    copy(skb.buf, skb.mac, first.buf, first.network - link, link);
     skb.end = skb.data + head + queue.whole;
     skb.network = skb.data;
     skb.transport = skb.data + head;

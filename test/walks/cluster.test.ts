@@ -217,6 +217,11 @@ describe("the path's limits", () => {
     expect(traced).toBeDroppedBy("PKT_TOO_BIG");
   });
 
+  it("without it, the echo goes in fragments and comes back", async () => {
+    const traced = await cluster.trace(clientOn("node-1"), "pod/solo", { protocol: "icmp", size: 4000 });
+    expect(traced).toBeDelivered("solo");
+  });
+
   it("a TTL of 2 ends on the second node", async () => {
     const traced = await cluster.trace(clientOn("node-1"), "pod/solo", { protocol: "icmp", ttl: 2 });
     expect(traced.result.verdict).toBe("dropped");

@@ -10,7 +10,7 @@ import type { IpSets } from "./ipset.ts";
 import { OptionError } from "./options.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
-import { Chain, type Policy, type Rule } from "./rules.ts";
+import type { Chain, Policy, Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
 import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
 import { targetModule } from "./target/registry.ts";
@@ -26,6 +26,8 @@ type Staged = {
   changed: boolean;
   /** The counters start anew. */
   zero: boolean;
+  /** The chain as it will be, once the text was read. */
+  made: Chain | null;
 };
 
 class StagedTable {
@@ -64,6 +66,7 @@ class StagedTable {
       state,
       changed: false,
       zero: false,
+      made: null,
     };
     this.chains.set(name, staged);
     return staged;
@@ -78,7 +81,17 @@ class StagedTable {
   }
 
   make(name: string, policy: Policy | null): Staged {
-    const staged: Staged = { name, policy, rules: [], lines: [], own: true, state: null, changed: true, zero: true };
+    const staged: Staged = {
+      name,
+      policy,
+      rules: [],
+      lines: [],
+      own: true,
+      state: null,
+      changed: true,
+      zero: true,
+      made: null,
+    };
     this.chains.set(name, staged);
     return staged;
   }
@@ -443,7 +456,7 @@ class Restore {
 
   /** Removed chains must not be led to, jumps must not go in circles, targets must stand where they can work. */
   #validate(table: StagedTable): void {
-    const graph = new Graph(table);
+    const graph = new Graph(table, (chain) => this.#made(chain));
     for (const [name, chain] of table.chains) {
       if (chain === null) graph.checkRemoved(name);
     }
@@ -461,6 +474,11 @@ class Restore {
     };
   }
 
+  #made(chain: Staged): Chain {
+    chain.made ??= this.#options.cache.chain(chain.name, chain.policy, chain.rules, chain.lines);
+    return chain.made;
+  }
+
   #commitFresh(staged: StagedTable, undo: (() => void)[]): void {
     const tables = this.#tables;
     const before = tables.get(staged.name);
@@ -475,7 +493,7 @@ class Restore {
     const table = new TableState(staged.name);
     for (const [name, chain] of staged.chains) {
       if (chain === null) continue;
-      const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
+      const made = this.#made(chain);
       const state = table.chains.get(name);
       if (state === undefined) table.chains.set(name, new ChainState(made));
       else state.replace(made);
@@ -497,7 +515,7 @@ class Restore {
           table.account(state.chain, 1);
         });
       } else if (state === undefined) {
-        const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
+        const made = this.#made(chain);
         table.chains.set(name, new ChainState(made));
         table.account(made, 1);
         undo.push(() => {
@@ -506,7 +524,7 @@ class Restore {
         });
       } else if (chain.changed) {
         const { chain: old, counters, targets, policyPackets, policyBytes } = state;
-        const made = this.#options.cache.chain(name, chain.policy, chain.rules, chain.lines);
+        const made = this.#made(chain);
         state.replace(made);
         if (chain.zero) {
           state.policyPackets = 0;
@@ -514,11 +532,9 @@ class Restore {
         } else {
           state.counters = carried(old, made, counters);
         }
-        table.account(old, -1);
-        table.account(made, 1);
+        table.exchange(old, made);
         undo.push(() => {
-          table.account(made, -1);
-          table.account(old, 1);
+          table.exchange(made, old);
           Object.assign(state, { chain: old, counters, targets, policyPackets, policyBytes });
         });
       }
@@ -576,10 +592,11 @@ function checkName(name: string): void {
 /** Who leads to whom in a staged table. */
 class Graph {
   readonly #table: StagedTable;
-  readonly #jumps: Map<string, ReadonlyMap<string, number>> = new Map();
+  readonly #made: (chain: Staged) => Chain;
 
-  constructor(table: StagedTable) {
+  constructor(table: StagedTable, made: (chain: Staged) => Chain) {
     this.#table = table;
+    this.#made = made;
   }
 
   #rulesOf(name: string): readonly Rule[] {
@@ -592,12 +609,7 @@ class Graph {
     const staged = this.#table.chains.get(name);
     if (staged === null) return NO_JUMPS;
     if (staged === undefined || !staged.changed) return this.#table.base?.chains.get(name)?.chain.jumps ?? NO_JUMPS;
-    let jumps = this.#jumps.get(name);
-    if (jumps === undefined) {
-      jumps = new Chain(name, null, staged.rules, []).jumps;
-      this.#jumps.set(name, jumps);
-    }
-    return jumps;
+    return this.#made(staged).jumps;
   }
 
   checkRemoved(name: string): void {

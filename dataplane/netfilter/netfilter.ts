@@ -132,10 +132,6 @@ export class IptablesNetfilter implements Netfilter {
     const b = skb.buf;
     const at = skb.network;
     p.skb = skb;
-    p.b = b;
-    p.network = at;
-    p.transport = skb.transport;
-    p.end = skb.end;
     p.src = ipv4.src(b, at) | 0;
     p.dst = ipv4.dst(b, at) | 0;
     p.proto = ipv4.protocol(b, at);
@@ -143,7 +139,6 @@ export class IptablesNetfilter implements Netfilter {
     p.hook = hook;
     p.input = input;
     p.output = output;
-    p.conn = skb.ct as Conn | null;
     p.hotdrop = false;
     p.examined = 0;
   }
@@ -170,10 +165,7 @@ export class IptablesNetfilter implements Netfilter {
     let v: number = NF_ACCEPT;
     if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
       v = this.#table(this.#raw, p);
-      if (v === NF_ACCEPT && this.#tracking) {
-        v = this.conntrack.track(skb);
-        p.conn = skb.ct as Conn | null;
-      }
+      if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(skb);
     }
     if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
     if (hook === NF_INET_FORWARD || hook === NF_INET_LOCAL_IN) {

@@ -10,11 +10,6 @@ import type { NfState } from "./state.ts";
 export class NfPacket {
   ns: NetNs;
   skb: Skb;
-  /** The octets, where the IPv4 and the transport header start, and where the packet ends. */
-  b: Uint8Array;
-  network = 0;
-  transport = 0;
-  end = 0;
   /** Addresses as signed 32-bit integers. */
   src = 0;
   dst = 0;
@@ -24,8 +19,6 @@ export class NfPacket {
   hook = 0;
   input: NetDev | null = null;
   output: NetDev | null = null;
-  /** Null where the packet has no connection: invalid, untracked, or tracking is off. */
-  conn: Conn | null = null;
   /** Set by a match that finds the packet broken: it is dropped at once (hotdrop). */
   hotdrop = false;
   /** Rules looked at. */
@@ -38,8 +31,29 @@ export class NfPacket {
   constructor(ns: NetNs, skb: Skb, state: NfState, nat: Nat) {
     this.ns = ns;
     this.skb = skb;
-    this.b = skb.buf;
     this.state = state;
     this.nat = nat;
+  }
+
+  /** The octets, where the IPv4 and the transport header start, and where the packet ends. */
+  get b(): Uint8Array {
+    return this.skb.buf;
+  }
+
+  get network(): number {
+    return this.skb.network;
+  }
+
+  get transport(): number {
+    return this.skb.transport;
+  }
+
+  get end(): number {
+    return this.skb.end;
+  }
+
+  /** Null where the packet has no connection: invalid, untracked, or tracking is off. */
+  get conn(): Conn | null {
+    return this.skb.ct as Conn | null;
   }
 }

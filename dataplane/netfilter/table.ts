@@ -84,14 +84,26 @@ export class TableState {
     }
   }
 
+  /** One chain in place of another: mostly they lead to the same. */
+  exchange(old: Chain, now: Chain): void {
+    this.tracking += now.tracking - old.tracking;
+    for (const [to, count] of now.jumps) {
+      const before = old.jumps.get(to) ?? 0;
+      if (before !== count) this.#refer(to, count - before);
+    }
+    for (const [to, count] of old.jumps) if (!now.jumps.has(to)) this.#refer(to, -count);
+  }
+
+  #refer(to: string, by: number): void {
+    const n = (this.refs.get(to) ?? 0) + by;
+    if (n === 0) this.refs.delete(to);
+    else this.refs.set(to, n);
+  }
+
   /** Adds (`sign` 1) or takes away what a chain counts for in the table's sums. */
   account(chain: Chain, sign: number): void {
     this.tracking += sign * chain.tracking;
-    for (const [to, count] of chain.jumps) {
-      const n = (this.refs.get(to) ?? 0) + sign * count;
-      if (n === 0) this.refs.delete(to);
-      else this.refs.set(to, n);
-    }
+    for (const [to, count] of chain.jumps) this.#refer(to, sign * count);
   }
 }
 

@@ -75,7 +75,6 @@ function append(p: NfPacket, th: number, head: number, mss: number): void {
   setU16(b, th + head + 2, mss);
   tcp.setDataOffset(b, th, head + OPTION_LEN);
   skb.end += OPTION_LEN;
-  p.end = skb.end;
   const total = ipv4.totalLen(b, network);
   ipv4.setTotalLen(b, network, total + OPTION_LEN);
   ipv4.fillChecksum(b, network);

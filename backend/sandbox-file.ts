@@ -4,7 +4,7 @@
  *
  * A namespace of the kernel (a file of nsfs, as under /proc/PID/ns and /run/netns) is told apart by its file system.
  */
-import { readFile, stat, statfs, writeFile } from "node:fs/promises";
+import { readFileSync, statfsSync, statSync, writeFileSync } from "node:fs";
 
 export const SANDBOX_FORMAT = 1;
 
@@ -59,19 +59,19 @@ export function parseSandboxFile(text: string, path: string): SandboxFile {
 }
 
 export async function writeSandboxFile(path: string, file: SandboxFile): Promise<void> {
-  await writeFile(path, formatSandboxFile(file), { mode: 0o600 });
+  writeFileSync(path, formatSandboxFile(file), { mode: 0o600 });
 }
 
 /** Looks at a sandbox path and says what serves it. */
 export async function readSandbox(path: string): Promise<SandboxKind> {
   try {
-    const { type } = await statfs(path);
+    const { type } = statfsSync(path);
     if (type === NSFS_MAGIC || type === PROC_SUPER_MAGIC) return { kind: "kernel" };
-    const info = await stat(path);
+    const info = statSync(path);
     if (!info.isFile() || info.size > LARGEST) {
       throw new SandboxFileError(`sandbox ${path}: neither a network namespace nor a podwire file`);
     }
-    return { kind: "podwire", ...parseSandboxFile(await readFile(path, "utf8"), path) };
+    return { kind: "podwire", ...parseSandboxFile(readFileSync(path, "utf8"), path) };
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === "ENOENT" || code === "ENOTDIR") return { kind: "missing" };

@@ -213,20 +213,14 @@ describe("the CNI executable", () => {
     ).toMatchObject({ code: 0 });
   });
 
-  it("refuses the kernel until it can serve it, and the host's own namespace", async ({ skip }) => {
+  it("refuses what is no sandbox, and the host's own namespace", async ({ skip }) => {
     skip(process.platform !== "linux", "needs Linux");
     const env = { CNI_COMMAND: "ADD", CNI_CONTAINERID: "c1", CNI_IFNAME: "eth0" };
-    const own = await run("bridge", { ...env, CNI_NETNS: "/proc/self/ns/net" }, conf());
-    expect(own.answer).toMatchObject({ code: 8 });
-    const kernel = await run("bridge", { ...env, CNI_NETNS: "/proc/self/ns/uts" }, conf());
-    expect(kernel.answer).toMatchObject({
-      code: 103,
-      msg: expect.stringContaining("the kernel backend is not built yet"),
-    });
-    const none = await run("bridge", { ...env, CNI_NETNS: join(dir, "none") }, conf());
-    expect(none.answer).toMatchObject({ code: 8, msg: expect.stringContaining("which does not exist") });
+    const refuse = async (netns: string) => (await run("bridge", { ...env, CNI_NETNS: netns }, conf())).answer;
+    expect(await refuse("/proc/self/ns/net")).toMatchObject({ code: 8 });
+    expect(await refuse(join(dir, "none"))).toMatchObject({ code: 8 });
     mkdirSync(join(dir, "text"));
-    expect((await run("bridge", { ...env, CNI_NETNS: join(dir, "text") }, conf())).answer).toMatchObject({ code: 8 });
+    expect(await refuse(join(dir, "text"))).toMatchObject({ code: 8 });
     expect(() => leases()).toThrow("ENOENT");
   });
 });

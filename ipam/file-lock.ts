@@ -13,6 +13,7 @@ import { linkSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from "
 import { basename, dirname, join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { type Holder, holderOfThisProcess, isAlive } from "./holder.ts";
+import { hasCode, type Lock } from "./lock.ts";
 import { StoreError } from "./store.ts";
 
 export type LockHost = {
@@ -30,17 +31,20 @@ export function lockHost(sleep: (ms: number) => Promise<void>, patienceMs: numbe
 
 type Held = { readonly holder: Holder | undefined; readonly serial: string };
 
+const LOCK_NAME = "podwire.lock";
 const FIRST_WAIT_MS = 1;
 const LONGEST_WAIT_MS = 16;
 
 /** With pid, start, thread, boot and pid namespace this is never the same twice on a node. */
 let serials = 0;
 
-export function hasCode(error: unknown, code: string): boolean {
-  return (error as NodeJS.ErrnoException | undefined)?.code === code;
+/** Locks as files in the directories that they protect. */
+export function fileLocks(host: LockHost): (dir: string) => Lock {
+  return (dir) => new FileLock(join(dir, LOCK_NAME), host);
 }
 
-export class FileLock {
+export class FileLock implements Lock {
+  readonly quiet: boolean = false;
   readonly #path: string;
   readonly #host: LockHost;
 

@@ -288,9 +288,9 @@ export function pluginConformance(
       });
 
       it("refuses a device of another kind as its bridge", async () => {
-        await backend.apply([{ op: "link.add", netns: "host", name: "br0", kind: "dummy" }]);
+        await backend.apply([{ op: "link.add", netns: "host", name: "br0", kind: "veth", peer: { name: "br0-peer" } }]);
         const { error } = await node.call("ADD", bridgeConf(), at);
-        expect(error).toMatchObject({ code: 101, msg: "bridge br0: a device of kind dummy has that name" });
+        expect(error).toMatchObject({ code: 101, msg: "bridge br0: a device of kind veth has that name" });
         expect((await node.call("STATUS", bridgeConf())).error.code).toBe(50);
         expect(await node.leases(DATA, "net")).toEqual({});
       });

@@ -1,6 +1,7 @@
-// Builds dist/: the library as modules with types, the command as one file, and the CNI executables.
+// Builds dist/: the library as modules with types, the command as one file, and the CNI executables: compiled by Bun where
+// it is installed (dist/cni), and as scripts for Node with the same behaviour (dist/cni-node).
 //   --command-only: just the command and the executables, without types (a second instead of several).
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { ensureInstalled, root, runOrExit } from "./ensure-installed.mjs";
 
 ensureInstalled();
@@ -12,7 +13,6 @@ if (!commandOnly) {
   rmSync(dist, { recursive: true, force: true });
   runOrExit(process.execPath, [`${root}node_modules/typescript/bin/tsc`, "-p", "tsconfig.build.json"]);
 }
-mkdirSync(`${dist}/cni`, { recursive: true });
 
 const common = { bundle: true, platform: "node", target: "node20", logLevel: "warning", absWorkingDir: root };
 await build({
@@ -26,20 +26,5 @@ await build({
   },
 });
 
-// CommonJS, so that an executable without an extension runs wherever it is copied to.
-const plugin = `${dist}/cni/.podwire-cni.cjs`;
-await build({
-  ...common,
-  entryPoints: ["cli/cni-plugin.ts"],
-  outfile: plugin,
-  format: "cjs",
-  banner: { js: "#!/usr/bin/env node" },
-});
-const { pluginNames } = await import("./plugin-names.mjs");
-const code = readFileSync(plugin);
-rmSync(plugin);
-writeFileSync(`${dist}/cni/package.json`, '{ "type": "commonjs" }\n');
-for (const name of await pluginNames()) {
-  writeFileSync(`${dist}/cni/${name}`, code);
-  chmodSync(`${dist}/cni/${name}`, 0o755);
-}
+const { buildCni } = await import("./build-cni.mjs");
+await buildCni(dist);

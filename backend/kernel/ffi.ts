@@ -12,6 +12,8 @@ export interface Libc {
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
   send(fd: number, data: Uint8Array): number;
   recv(fd: number, into: Uint8Array): number;
+  /** Of a socket: Node watches the descriptors that its own functions opened, and only those. */
+  close(fd: number): number;
   setns(fd: number, type: number): number;
   unshare(flags: number): number;
   mount(source: string, target: string, type: string, flags: number): number;
@@ -32,6 +34,7 @@ const SIGNATURES = {
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
   recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  close: { args: ["i32"], returns: "i32" },
   setns: { args: ["i32", "i32"], returns: "i32" },
   unshare: { args: ["i32"], returns: "i32" },
   mount: { args: ["ptr", "ptr", "ptr", "u64", "ptr"], returns: "i32" },
@@ -47,6 +50,7 @@ function wrap(calls: Readonly<Record<Name, Callable>>, errno: () => number): Lib
     setsockopt: (fd, level, name, value) => Number(calls.setsockopt(fd, level, name, value, value.length)),
     send: (fd, data) => Number(calls.send(fd, data, data.length, 0)),
     recv: (fd, into) => Number(calls.recv(fd, into, into.length, 0)),
+    close: (fd) => Number(calls.close(fd)),
     setns: (fd, type) => Number(calls.setns(fd, type)),
     unshare: (flags) => Number(calls.unshare(flags)),
     mount: (source, target, type, flags) => Number(calls.mount(text(source), text(target), text(type), flags, null)),

@@ -5,7 +5,6 @@
  *     nlmsghdr   length 4 | type 2 | flags 2 | sequence 4 | port 4
  *     error      errno 4 (negative) | header of the request 16 | attributes: the kernel's words (NLMSGERR_ATTR_MSG)
  */
-import { closeSync } from "node:fs";
 import {
   type AttrStream,
   formatHeader,
@@ -68,7 +67,7 @@ export class NetlinkSocket {
   }
 
   close(): void {
-    closeSync(this.#fd);
+    this.#libc.close(this.#fd);
   }
 
   /** A request that is acknowledged; answers what came before the acknowledgement. Throws NetlinkError. */

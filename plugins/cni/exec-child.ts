@@ -1,33 +1,34 @@
 /** Runs a plugin executable found in CNI_PATH as a child process. */
-import { spawn } from "node:child_process";
-import { constants } from "node:fs";
-import { access, stat } from "node:fs/promises";
+import { accessSync, constants, statSync } from "node:fs";
 import { join } from "node:path";
 import { BAD_PLUGIN, CniError } from "./error.ts";
 import type { Exec, ExecOutcome, ExecRequest } from "./host.ts";
 
-async function isExecutable(path: string): Promise<boolean> {
+function isExecutable(path: string): boolean {
   try {
-    await access(path, constants.X_OK);
-    return (await stat(path)).isFile();
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
   } catch {
     return false;
   }
 }
 
-async function find(type: string, path: string): Promise<string> {
+/** The file of a plugin, by the first directory that has it. Throws CniError. */
+export function findPlugin(type: string, path: string): string {
   if (type === "" || type.includes("/")) throw new CniError(BAD_PLUGIN, `type: found "${type}", expected a file name`);
   for (const dir of path.split(":")) {
     if (dir === "") continue;
     const file = join(dir, type);
-    if (await isExecutable(file)) return file;
+    if (isExecutable(file)) return file;
   }
   throw new CniError(BAD_PLUGIN, `plugin "${type}": not found in ${path === "" ? "CNI_PATH, which is empty" : path}`);
 }
 
 export class ChildExec implements Exec {
   async run(request: ExecRequest): Promise<ExecOutcome> {
-    const file = await find(request.type, request.path);
+    const file = findPlugin(request.type, request.path);
+    // most plugins start no other
+    const { spawn } = await import("node:child_process");
     return new Promise((resolve, reject) => {
       const child = spawn(file, [], { env: request.env, stdio: ["pipe", "pipe", "pipe"] });
       let stdout = "";

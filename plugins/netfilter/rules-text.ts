@@ -2,7 +2,7 @@
  * iptables rules as text: quoting, and reading what iptables-save(8) prints far enough to find one's own rules again.
  * A rule is deleted by the very text that was read, so its spelling is never guessed.
  */
-import { createHash } from "node:crypto";
+import { sha512Hex } from "./sha512.ts";
 
 /** The longest comment that xt_comment holds, without its final NUL. */
 const COMMENT_MAX = 255;
@@ -82,10 +82,7 @@ export function parseSaved(text: string, table: string, wanted: (chain: string) 
 
 /** A chain name of the reference plugins: the prefix, then as much of the SHA-512 of network and container as fits. */
 export function chainName(prefix: string, network: string, containerId: string): string {
-  const hash = createHash("sha512")
-    .update(network + containerId)
-    .digest("hex");
-  return `${prefix}${hash}`.slice(0, CHAIN_MAX);
+  return `${prefix}${sha512Hex(network + containerId)}`.slice(0, CHAIN_MAX);
 }
 
 /** `name: "N" id: "ID"`, by which a rule is known as ours. */

@@ -1,12 +1,12 @@
 /** `podwire capture FROM TO -w FILE`: record what one exchange puts on the wires, as tcpdump would; `-r FILE` reads one. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { buildCluster, type ClusterFlags, collect, withClusterOptions } from "../cluster-options.ts";
 import { parseFilter } from "../../cluster/trace/frame-filter.ts";
 import { type Capture, LINKTYPE_ETHERNET } from "../../dataplane/wire/capture-file.ts";
 import { PcapngWriter } from "../../dataplane/wire/pcapng.ts";
 import { formatFrame } from "../../dataplane/wire/print.ts";
 import { readCapture } from "../../dataplane/wire/read-capture.ts";
+import { buildCluster, type ClusterFlags, collect, withClusterOptions } from "../cluster-options.ts";
 import { OK, UNEXPECTED, UsageError } from "../exit.ts";
 
 type Flags = ClusterFlags & {
@@ -29,7 +29,8 @@ export function captureCommand(end: (code: number) => void): Command {
     .addOption(new Option("--protocol <protocol>", "as in trace").choices(["tcp", "udp", "icmp"]))
     .action(async (from: string | undefined, to: string | undefined, flags: Flags) => {
       if (flags.read !== undefined) end(await read(flags.read, flags));
-      else if (from === undefined || to === undefined) throw new UsageError("capture: found no FROM and TO, expected both, or -r FILE");
+      else if (from === undefined || to === undefined)
+        throw new UsageError("capture: found no FROM and TO, expected both, or -r FILE");
       else end(await capture(from, to, flags));
     });
 }
@@ -48,14 +49,15 @@ async function read(file: string, flags: Flags): Promise<number> {
   if (flags.write === undefined) {
     for (const p of kept) {
       const name = interfaces[p.interfaceId]?.name ?? "";
-      const seconds = (Number(p.time) / 1e9).toFixed(6);
+      const seconds = (Number(p.timeNs) / 1e9).toFixed(6);
       process.stdout.write(`${seconds} ${name} ${formatFrame(p.bytes, 0, p.bytes.length)}\n`.replace("  ", " "));
     }
     return OK;
   }
   const writer = new PcapngWriter();
-  const ids = interfaces.map((i) => writer.addInterface(i.name, i.description, i.linkType));
-  for (const p of kept) writer.packet(ids[p.interfaceId] ?? 0, p.time, p.bytes, 0, p.bytes.length);
+  const ids = interfaces.map((i) => writer.addInterface(i.name ?? "", i.description ?? "", i.linkType));
+  for (const p of kept)
+    writer.packet(ids[p.interfaceId] ?? 0, p.timeNs, p.bytes, 0, p.bytes.length, p.comments[0], p.direction);
   writeFileSync(flags.write, writer.bytes());
   return OK;
 }

@@ -13,6 +13,7 @@ import { iptablesFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
 import { readSources } from "../../cluster/manifests/sources.ts";
 import { MemoryStore } from "../../cluster/store/store-memory.ts";
+import { NetlinkError } from "../../dataplane/netns/rtnl-ops.ts";
 import { collect, integer } from "../cluster-options.ts";
 import { OK, UsageError } from "../exit.ts";
 import { type OutputFormat, printResult, printWarnings, table } from "../print.ts";
@@ -28,6 +29,7 @@ type Flags = {
   readonly masqueradeAll?: boolean;
   readonly seed: number;
   readonly quiet?: boolean;
+  readonly rules?: string;
   readonly tool?: "iptables-restore" | "ip6tables-restore";
   readonly output: OutputFormat;
 };
@@ -43,6 +45,7 @@ export function proxyCommand(end: (code: number) => void): Command {
   proxy.addCommand(
     withProxyOptions(new Command("eval"))
       .description("say what the rules do to the first packet of a flow")
+      .option("--rules <file>", "evaluate this iptables-save text instead of rendering one")
       .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
       .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
       .action(async (flows: string[], flags: Flags) => end(await evaluate(flows, flags))),
@@ -52,7 +55,7 @@ export function proxyCommand(end: (code: number) => void): Command {
 
 function withProxyOptions(command: Command): Command {
   return command
-    .requiredOption("-f, --file <path>", "manifests: a file, a directory, or - (repeatable)", collect, [])
+    .option("-f, --file <path>", "manifests: a file, a directory, or - (repeatable)", collect, [])
     .option("--config <file>", "a KubeProxyConfiguration; flags win over it")
     .option("--node <name>", "the node's name", "node-1")
     .option("--node-address <ip>", "an address of the node (repeatable, the first is the primary)", collect, [])
@@ -72,6 +75,9 @@ type Prepared = {
 };
 
 async function prepare(flags: Flags): Promise<Prepared> {
+  if (flags.file.length === 0 && flags.rules === undefined) {
+    throw new UsageError("no manifests: give a file or a directory with -f");
+  }
   const { objects, warnings } = loadManifests(readSources(flags.file, () => readFileSync(0, "utf8")));
   printWarnings(warnings, flags.quiet === true);
   const base = flags.config === undefined ? DEFAULT_PROXY_CONFIG : parseProxyConfig(read(flags.config), flags.config);
@@ -124,12 +130,23 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
           .flatMap((line, i) => (line.trim() === "" ? [] : [parseFlow(line, "<stdin>", i + 1)]));
   const { objects, config, ips, cidrs } = await prepare(flags);
   const node = { name: flags.node, ips, podCidrs: cidrs };
-  const text = iptablesFor(objects, { node, config }).full();
-  const evaluator = await FlowEvaluator.load(text, ips, config);
+  const rules = flags.rules;
+  const text = rules === undefined ? iptablesFor(objects, { node, config }).full() : read(rules);
+  const evaluator = await load(text, ips, config, rules ?? "kube-proxy");
   const verdicts = flows.map((flow) => evaluator.evaluate(flow));
   if (flags.output === "json") for (const verdict of verdicts) process.stdout.write(`${JSON.stringify(verdict)}\n`);
   else printResult(flags.output, verdicts, () => textOf(verdicts));
   return OK;
+}
+
+/** A ruleset that is wrong is bad input: its error names file, line and module. */
+async function load(text: string, ips: readonly string[], config: ProxyConfig, source: string): Promise<FlowEvaluator> {
+  try {
+    return await FlowEvaluator.load(text, ips, config, source);
+  } catch (cause) {
+    if (cause instanceof NetlinkError) throw new UsageError(cause.message, { cause });
+    throw cause;
+  }
 }
 
 function textOf(verdicts: readonly FlowVerdict[]): string {
@@ -142,6 +159,6 @@ function read(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
-    throw new UsageError(`${file}: found nothing, expected a KubeProxyConfiguration`, { cause });
+    throw new UsageError(`${file}: found nothing, expected a file`, { cause });
   }
 }

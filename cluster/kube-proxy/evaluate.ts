@@ -111,7 +111,12 @@ export class FlowEvaluator {
   }
 
   /** Loads iptables-restore text on a node with these addresses, the primary first. */
-  static async load(text: string, nodeIps: readonly string[], config: ProxyConfig): Promise<FlowEvaluator> {
+  static async load(
+    text: string,
+    nodeIps: readonly string[],
+    config: ProxyConfig,
+    source = "kube-proxy",
+  ): Promise<FlowEvaluator> {
     const host = new Host(new World(1), "node");
     const backend = new EmulatedBackend(host);
     const netns = "host";
@@ -130,7 +135,7 @@ export class FlowEvaluator {
         dev: "eth0",
         ...(addresses[0] === undefined ? {} : { src: addresses[0] }),
       },
-      { op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source: "kube-proxy" },
+      { op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source },
     ]);
     return new FlowEvaluator(host, config);
   }

@@ -154,6 +154,38 @@ describe("bad input", () => {
   });
 });
 
+describe("files of other tools", () => {
+  it("an iptables file with an unknown match: file, line and module", () => {
+    const rules = file("rules.v4", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m sorcery --spell 3 -j DROP\nCOMMIT\n");
+    const run = podwire(["proxy", "eval", "--rules", rules, "TCP 10.0.0.1:1 > 10.0.0.2:2"]);
+    expect(run.stderr).toMatch(/^podwire: .*rules\.v4:3: .*sorcery[^\n]*\n$/);
+    expect(run.code).toBe(2);
+  });
+
+  it("rules of iptables-save are evaluated as they are", () => {
+    const rules = file(
+      "dnat.v4",
+      "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.9.9.9/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.1.1.1:8080\nCOMMIT\n",
+    );
+    const run = podwire(["proxy", "eval", "--rules", rules, "-o", "json", "TCP 10.0.0.1:1 > 10.9.9.9:80"]);
+    expect(JSON.parse(run.stdout)).toMatchObject({ verdict: "dnat", endpoints: ["10.1.1.1:8080"] });
+  });
+
+  it("a capture is read back and filtered, and one cut short is named with its offset", () => {
+    const path = join(dir, "whole.pcapng");
+    podwire(["capture", "deploy/frontend", "svc/backend:80", ...SHOP, "-w", path]);
+    const lines = podwire(["capture", "-r", path, "--filter", "port 8472"]).stdout.trimEnd().split("\n");
+    expect(lines.length).toBeGreaterThan(4);
+    for (const line of lines) expect(line).toContain("VXLAN, vni 1");
+    const bytes = readFileSync(path);
+    const cut = join(dir, "cut.pcapng");
+    writeFileSync(cut, bytes.subarray(0, bytes.length - 7));
+    const run = podwire(["capture", "-r", cut]);
+    expect(run.stderr).toMatch(/^podwire: .*cut\.pcapng: capture: octet \d+: found .*, expected [^\n]*\n$/);
+    expect(run.code).toBe(2);
+  });
+});
+
 describe("determinism", () => {
   it("gives the same capture in 20 runs, and another for another seed", () => {
     const path = join(dir, "same.pcapng");

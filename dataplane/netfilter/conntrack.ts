@@ -77,7 +77,8 @@ export class Conntrack {
   count = 0;
   /** New connections that found the table full. */
   full = 0;
-  /** Told of each entry that leaves the table. */
+  /** Told of each entry that enters the table, and that leaves it. */
+  onConfirm: ((conn: Conn) => void) | null = null;
   onRemove: ((conn: Conn) => void) | null = null;
 
   readonly #loop: EventLoop;
@@ -191,6 +192,7 @@ export class Conntrack {
     this.#insert(original);
     this.#insert(reply);
     this.count++;
+    this.onConfirm?.(conn);
     this.#sweep();
     return NF_ACCEPT;
   }

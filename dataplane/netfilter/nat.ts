@@ -7,15 +7,7 @@ import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import {
-  type Conn,
-  IPS_CONFIRMED,
-  IPS_DST_NAT,
-  IPS_DST_NAT_DONE,
-  IPS_NAT_MASK,
-  IPS_SRC_NAT,
-  IPS_SRC_NAT_DONE,
-} from "./conn.ts";
+import { type Conn, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_NAT_MASK, IPS_SRC_NAT, IPS_SRC_NAT_DONE } from "./conn.ts";
 import { type Conntrack, ctProto } from "./conntrack.ts";
 import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
 import { NF_INET_LOCAL_IN, NF_INET_POST_ROUTING } from "./hooks.ts";
@@ -74,11 +66,12 @@ export class Nat {
   readonly #table: Conntrack;
   readonly #random: Random;
   /** Connections by their original source, for sources that were mapped before to be mapped alike (nf_nat_bysource). */
-  readonly #bySource: Map<number, Conn[]> = new Map();
+  readonly #bySource: Map<number, Set<Conn>> = new Map();
 
   constructor(table: Conntrack, random: Random) {
     this.#table = table;
     this.#random = random;
+    table.onConfirm = (conn) => this.#remember(conn);
     table.onRemove = (conn) => this.#forget(conn);
   }
 
@@ -97,7 +90,6 @@ export class Nat {
       conn.status |= manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
     }
     conn.status |= doneBit(manip);
-    if (manip === MANIP_SRC && (conn.status & IPS_SRC_NAT) !== 0) this.#remember(conn);
   }
 
   /** Nothing is to be translated here; but a connection that clashes with another gets a new source port still. */
@@ -252,23 +244,18 @@ export class Nat {
   }
 
   #remember(conn: Conn): void {
+    if ((conn.status & IPS_SRC_NAT) === 0) return;
     const key = sourceKey(conn);
-    const list = this.#bySource.get(key);
-    if (list === undefined) this.#bySource.set(key, [conn]);
-    else list.push(conn);
-    // An entry that is never confirmed never leaves the table, so it must not stay here.
-    if (list !== undefined && list.length > 8) {
-      const alive = list.filter((c) => (c.status & IPS_CONFIRMED) !== 0 || c === conn);
-      this.#bySource.set(key, alive);
-    }
+    const known = this.#bySource.get(key);
+    if (known === undefined) this.#bySource.set(key, new Set([conn]));
+    else known.add(conn);
   }
 
   #forget(conn: Conn): void {
     if ((conn.status & IPS_SRC_NAT) === 0) return;
     const key = sourceKey(conn);
-    const list = this.#bySource.get(key)?.filter((c) => c !== conn && (c.status & IPS_CONFIRMED) !== 0);
-    if (list === undefined || list.length === 0) this.#bySource.delete(key);
-    else this.#bySource.set(key, list);
+    const known = this.#bySource.get(key);
+    if (known?.delete(conn) && known.size === 0) this.#bySource.delete(key);
   }
 }
 

@@ -6,16 +6,17 @@
 import type { NetDev } from "../dev/netdev.ts";
 import { nfPass } from "../ip/hook.ts";
 import { checkHeader } from "../ip/input.ts";
-import { NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, NUD_STALE } from "../neigh/neigh.ts";
+import { currentState, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, neighFor, neighOutput } from "../neigh/neigh.ts";
 import { NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
 import { drop } from "../skb/drop.ts";
 import { PACKET_HOST, PACKET_OTHERHOST, type Skb } from "../skb/skb.ts";
+import { setU16, setU32, u16, u32 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Bridge, BridgePort } from "./bridge.ts";
 
-const USABLE = NUD_REACHABLE | NUD_STALE | NUD_PERMANENT | NUD_NOARP;
+const CONNECTED = NUD_REACHABLE | NUD_PERMANENT | NUD_NOARP;
 
 /**
  * Answers the packet to go on with: the same, the datagram that it completed (conntrack sees no fragments), or null if it
@@ -49,12 +50,12 @@ export function bridgePrerouting(bridge: Bridge, port: BridgePort, frame: Skb): 
   if (!nfPass(ns, NF_INET_PRE_ROUTING, skb, br, null)) return null;
   skb.data = skb.mac;
   skb.pktType = pktType;
-  if (ipv4.dst(skb.buf, skb.network) !== before && !rewritten(br, skb)) return null;
+  if (ipv4.dst(skb.buf, skb.network) !== before && !rewritten(port, br, skb)) return null;
   return skb;
 }
 
 /** DNAT changed where the packet goes: to a neighbour on this bridge, or up to be routed. */
-function rewritten(br: NetDev, skb: Skb): boolean {
+function rewritten(port: BridgePort, br: NetDev, skb: Skb): boolean {
   const ns = br.ns;
   const address = ipv4.dst(skb.buf, skb.network);
   const dst = ns.fib.dst(address);
@@ -63,15 +64,36 @@ function rewritten(br: NetDev, skb: Skb): boolean {
     return false;
   }
   if (dst.type === "unicast" && dst.dev === br) {
-    const neigh = br.neighs.get(dst.nextHop | 0);
-    if (neigh !== undefined && (neigh.state & USABLE) !== 0) {
+    const neigh = neighFor(br, dst.nextHop);
+    if ((currentState(ns, neigh) & CONNECTED) !== 0) {
       ethernet.setDst(skb.buf, skb.data, neigh.mac);
       return true;
     }
+    // The neighbour must be asked, or confirmed: the bridge goes on in `bridgeRedirected`.
+    skb.bridgedDnat = port.dev;
+    skb.senderHi = u16(skb.buf, skb.data + 6);
+    skb.senderLo = u32(skb.buf, skb.data + 8);
+    skb.data = skb.network;
+    neighOutput(ns, neigh, skb);
+    return false;
   }
   ethernet.setDst(skb.buf, skb.data, br.mac);
   skb.pktType = PACKET_HOST;
   return true;
+}
+
+/** br_dev_xmit of a packet that PREROUTING led to a neighbour on this bridge: it comes from where it came from. */
+export function bridgeRedirected(bridge: Bridge, skb: Skb): void {
+  const from = skb.bridgedDnat as NetDev;
+  skb.bridgedDnat = null;
+  const port = bridge.port(from);
+  if (port === undefined) {
+    drop(from.ns, skb, DropReason.DEV_READY, () => `${from.name} has left the bridge`);
+    return;
+  }
+  setU16(skb.buf, skb.data + 6, skb.senderHi);
+  setU32(skb.buf, skb.data + 8, skb.senderLo);
+  bridge.frame(port, skb);
 }
 
 /** FORWARD and POSTROUTING of a bridged packet. Answers false if it is gone. */

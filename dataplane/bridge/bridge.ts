@@ -15,7 +15,7 @@ import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Mac } from "../wire/mac-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
-import { bridgeForward, bridgePrerouting } from "./br-netfilter.ts";
+import { bridgeForward, bridgePrerouting, bridgeRedirected } from "./br-netfilter.ts";
 import { Fdb, FdbEntry } from "./fdb.ts";
 
 /** Milliseconds (BR_DEFAULT_AGEING_TIME). */
@@ -182,6 +182,10 @@ export class Bridge implements Driver {
 
   /** br_dev_xmit: the host sends by the bridge. */
   xmit(dev: NetDev, skb: Skb): void {
+    if (skb.bridgedDnat !== null) {
+      bridgeRedirected(this, skb);
+      return;
+    }
     const ns = dev.ns;
     const b = skb.buf;
     const at = skb.data;
@@ -224,7 +228,7 @@ export class Bridge implements Driver {
     if (ns.nf !== null && ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
       if (!bridgeForward(this, target, skb)) return;
     }
-    if (skb.end - skb.data > target.dev.mtu + ethernet.HEADER_LEN) this.#long(ns, target, skb);
+    if (skb.end - skb.data > target.dev.mtu + ethernet.HEADER_LEN || skb.fragMaxSize !== 0) this.#long(ns, target, skb);
     else target.dev.transmit(skb);
   }
 
@@ -234,7 +238,8 @@ export class Bridge implements Driver {
     const filtered = skb.protocol === ethernet.ETH_P_IP && ns.sysctls.bridgeNfCallIptables;
     if (filtered && !ipv4.dontFragment(skb.buf, skb.network)) {
       const header = skb.buf.slice(skb.data, skb.network);
-      for (const part of fragment(ns, skb, dev.mtu)) {
+      const size = skb.fragMaxSize === 0 ? dev.mtu : Math.min(dev.mtu, skb.fragMaxSize);
+      for (const part of fragment(ns, skb, size)) {
         part.data -= header.length;
         part.mac = part.data;
         part.buf.set(header, part.data);

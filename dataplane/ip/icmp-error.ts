@@ -2,6 +2,7 @@
  * ICMP errors about a packet, RFC 1812 section 4.3.2 and net/ipv4/icmp.c (icmp_send): never about an ICMP error, a fragment
  * that is not the first, a broadcast or multicast; limited in rate; quoting as much of the packet as fits 576 octets.
  */
+import { attachCt } from "../netfilter/conntrack-entry.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { PACKET_HOST, type Skb } from "../skb/skb.ts";
 import { copy } from "../wire/bytes.ts";
@@ -48,6 +49,7 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   const ttl = ns.sysctls.defaultTtl;
   ipv4.write(eb, error.network, ipv4.HEADER_LEN + len, id, 0, ttl, ipv4.PROTO_ICMP, from as Ipv4Addr, source, tos);
   error.dst = dst;
+  attachCt(error, skb);
   // A redirect is advice on the way: the packet goes on, and its answer is still to come.
   if (skb.trace !== null && type !== icmpv4.REDIRECT) {
     error.trace = skb.trace.answer(ns, error);

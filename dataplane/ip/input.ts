@@ -28,6 +28,7 @@ export function ipReceive(ns: NetNs, skb: Skb): void {
   if (skb.sabotage) {
     // The bridge has checked the header and run PREROUTING.
     skb.sabotage = false;
+    skb.fragMaxSize = 0;
     ipRoute(ns, skb);
     return;
   }

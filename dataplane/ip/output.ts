@@ -66,7 +66,7 @@ export function output(ns: NetNs, skb: Skb): void {
     return;
   }
   if (!nfPass(ns, NF_INET_POST_ROUTING, skb, skb.dev, dev)) return;
-  if (skb.end - skb.network > mtuOf(dst, dev)) {
+  if (skb.end - skb.network > mtuOf(dst, dev) || skb.fragMaxSize !== 0) {
     fragmentAndSend(ns, skb, dst, dev);
     return;
   }
@@ -95,7 +95,8 @@ function fragmentAndSend(ns: NetNs, skb: Skb, dst: Dst, dev: NetDev): void {
     drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
     return;
   }
-  for (const part of fragment(ns, skb, mtu)) finish(ns, part, dst, dev);
+  const size = skb.fragMaxSize === 0 ? mtu : Math.min(mtu, skb.fragMaxSize);
+  for (const part of fragment(ns, skb, size)) finish(ns, part, dst, dev);
 }
 
 /** Broadcast and multicast frames need no resolution; all multicast goes to everyone here (no snooping). */

@@ -18,7 +18,7 @@ const TIMEOUT = 30_000;
 const LIMIT = 1024;
 
 type Part = { readonly from: number; readonly to: number; readonly skb: Skb };
-type Queue = { readonly parts: Part[]; whole: number; readonly timer: Timer };
+type Queue = { readonly parts: Part[]; whole: number; longest: number; readonly timer: Timer };
 
 export class Reassembler {
   readonly #ns: NetNs;
@@ -40,7 +40,7 @@ export class Reassembler {
         drop(ns, skb, DropReason.NOMEM);
         return null;
       }
-      queue = { parts: [], whole: -1, timer: ns.world.loop.schedule(TIMEOUT, () => this.#expire(key)) };
+      queue = { parts: [], whole: -1, longest: 0, timer: ns.world.loop.schedule(TIMEOUT, () => this.#expire(key)) };
       this.#queues.set(key, queue);
     }
     const from = ipv4.fragmentOffset(b, at);
@@ -55,6 +55,7 @@ export class Reassembler {
       return null;
     }
     if (!ipv4.moreFragments(b, at)) queue.whole = to;
+    queue.longest = Math.max(queue.longest, skb.end - at);
     queue.parts.push({ from, to, skb });
     const have = queue.parts.reduce((n, p) => n + p.to - p.from, 0);
     if (queue.whole < 0 || have < queue.whole) return null;
@@ -76,6 +77,7 @@ export class Reassembler {
     const link = first.network - first.mac === ethernet.HEADER_LEN ? ethernet.HEADER_LEN : 0;
     skb.mac = skb.data - link;
     copy(skb.buf, skb.mac, first.buf, first.network - link, link);
+    skb.fragMaxSize = queue.longest;
     skb.end = skb.data + head + queue.whole;
     skb.network = skb.data;
     skb.transport = skb.data + head;

@@ -1,12 +1,13 @@
 /** Answering a TCP segment with a reset, RFC 9293 section 3.5.2: for a closed port, and for REJECT --reject-with tcp-reset. */
+import { attachCt } from "../netfilter/conntrack-entry.ts";
 import type { NetNs } from "../netns/netns.ts";
 import type { Skb } from "../skb/skb.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import * as tcp from "../wire/tcp.ts";
 import { localOut } from "./output.ts";
 
-/** The segment stays the caller's. A reset is not answered. */
-export function sendReset(ns: NetNs, skb: Skb): void {
+/** The segment stays the caller's. A reset is not answered. `related`: a rule sends it, before there is a connection. */
+export function sendReset(ns: NetNs, skb: Skb, related = false): void {
   const b = skb.buf;
   const at = skb.network;
   const th = at + ipv4.headerLen(b, at);
@@ -33,6 +34,7 @@ export function sendReset(ns: NetNs, skb: Skb): void {
   const total = ipv4.HEADER_LEN + tcp.HEADER_LEN;
   ipv4.write(rb, rst.network, total, 0, ipv4.FLAG_DF, ns.sysctls.defaultTtl, ipv4.PROTO_TCP, address, source, 0);
   rst.dst = dst;
+  if (related) attachCt(rst, skb);
   if (skb.trace !== null) {
     rst.trace = skb.trace.answer(ns, rst);
     rst.trace?.report(ns, rst, { step: "socket", text: "TCP reset" });

@@ -33,7 +33,7 @@ function linkFailure(ns: NetNs, skb: Skb): void {
 }
 
 function reject(ns: NetNs, skb: Skb): void {
-  if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb);
+  if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb, true);
   else icmpSend(ns, skb, icmpv4.DEST_UNREACH, skb.rejectWith, 0);
 }
 

@@ -51,6 +51,13 @@ export class Skb {
   /** The bridge port's device, while br_netfilter shows a bridged packet to the IP hooks, and after. */
   physIn: NetDev | null = null;
   physOut: NetDev | null = null;
+  /** The port's device of a bridged packet whose destination was rewritten, while its neighbour is asked for. */
+  bridgedDnat: NetDev | null = null;
+  /** The MAC that such a packet came from, octets 0-1 and 2-5: a neighbour's header takes its place. */
+  senderHi = 0;
+  senderLo = 0;
+  /** Of a datagram put together here, to be forwarded in fragments again: octets of the longest one. 0 for others. */
+  fragMaxSize = 0;
   dst: Dst | null = null;
   ct: CtEntry | null = null;
   /** IP_CT_*: established, related or new, and in which direction. */
@@ -129,6 +136,7 @@ export class SkbPool {
     skb.dev = from.dev;
     skb.physIn = from.physIn;
     skb.physOut = from.physOut;
+    skb.fragMaxSize = from.fragMaxSize;
     skb.dst = from.dst;
     skb.ct = from.ct;
     skb.ctInfo = from.ctInfo;
@@ -148,6 +156,8 @@ function reset(skb: Skb): void {
   skb.dev = null;
   skb.physIn = null;
   skb.physOut = null;
+  skb.bridgedDnat = null;
+  skb.fragMaxSize = 0;
   skb.dst = null;
   skb.ct = null;
   skb.ctInfo = 0;
@@ -159,6 +169,7 @@ function reset(skb: Skb): void {
 /** What a packet forgets when it enters another namespace by a veth (skb_scrub_packet): all but its octets and trace. */
 export function scrub(skb: Skb): void {
   skb.mark = 0;
+  skb.fragMaxSize = 0;
   skb.dst = null;
   skb.ct = null;
   skb.ctInfo = 0;

@@ -90,10 +90,12 @@ export class EmulatedLab implements Lab {
 
   async tcpServe(place: Place, port: number, response: string): Promise<void> {
     const bytes = Buffer.from(response);
+    const world = this.world;
     TcpListener.listen(this.ns(place), ANY, port, () => ({
       data(socket) {
         socket.write(bytes);
-        socket.close();
+        // In Linux the octets are on their way before the program closes.
+        world.loop.schedule(0.01, () => socket.close());
       },
     }));
   }

@@ -66,7 +66,9 @@ export class KernelBackend implements Backend {
   async delNetns(path: string): Promise<void> {
     if (this.#spaces.has(path)) {
       for (const { name, kind } of this.#links.all(path)) {
-        if (kind === "veth") await this.apply([{ op: "link.del", netns: path, name }]);
+        // the other end of a pair may have gone with the first
+        const there = kind === "veth" && this.#links.find(path, name) !== undefined;
+        if (there) await this.apply([{ op: "link.del", netns: path, name }]);
       }
     }
     this.#spaces.del(path);

@@ -25,6 +25,7 @@ export const RTM_GETLINK = 18;
 const HEADER_LEN = 16;
 const IFF_UP = 1;
 const IFF_PROMISC = 0x100;
+const IFF_ALLMULTI = 0x200;
 const IFF_LOWER_UP = 0x1_0000;
 const ARPHRD_LOOPBACK = 772;
 const ARPHRD_ETHER = 1;
@@ -69,11 +70,18 @@ const MS_PER_TICK = 10;
 /** A link as a dump shows it, its neighbours still by index. */
 export type RawLink = Omit<LinkInfo, "master"> & { readonly masterIndex: number; readonly learning: boolean };
 
-function header(out: AttrStream, index: number, attrs: Pick<LinkAttrs, "up" | "promisc">): void {
+function header(out: AttrStream, index: number, attrs: Pick<LinkAttrs, "up" | "promisc" | "allmulti">): void {
+  let [flags, change] = [0, 0];
+  const put = (bit: number, value: boolean | undefined): void => {
+    if (value !== undefined) change |= bit;
+    if (value === true) flags |= bit;
+  };
+  put(IFF_UP, attrs.up);
+  put(IFF_PROMISC, attrs.promisc);
+  put(IFF_ALLMULTI, attrs.allmulti);
   const head = Buffer.alloc(HEADER_LEN);
   head.writeInt32LE(index, 4);
-  const change = (attrs.up === undefined ? 0 : IFF_UP) | (attrs.promisc === undefined ? 0 : IFF_PROMISC);
-  head.writeUInt32LE((attrs.up === true ? IFF_UP : 0) | (attrs.promisc === true ? IFF_PROMISC : 0), 8);
+  head.writeUInt32LE(flags, 8);
   head.writeUInt32LE(change, 12);
   out.emit(head);
 }
@@ -93,6 +101,7 @@ function commonAttrs(out: AttrStream, name: string, attrs: LinkAttrs, masterInde
   if (attrs.mac !== undefined) out.push(IFLA_ADDRESS, macOctets(attrs.mac, `link ${name}`));
   if (attrs.mtu !== undefined) out.push(IFLA_MTU, putU32(attrs.mtu));
   if (attrs.alias !== undefined) out.push(IFLA_IFALIAS, Buffer.from(attrs.alias));
+  if (attrs.txQueueLen !== undefined) out.push(IFLA_TXQLEN, putU32(attrs.txQueueLen));
   if (masterIndex !== undefined) out.push(IFLA_MASTER, putU32(masterIndex));
 }
 
@@ -114,7 +123,7 @@ function infoData(out: AttrStream, op: LinkAdd, refs: AddLinkRefs): void {
     case "veth":
       out.push(VETH_INFO_PEER, (peer: AttrStream) => {
         // not up: the driver refuses that before the two ends know each other
-        header(peer, 0, op.peer.promisc === undefined ? {} : { promisc: op.peer.promisc });
+        header(peer, 0, {});
         peer.push(IFLA_IFNAME, putString(op.peer.name));
         commonAttrs(peer, op.peer.name, op.peer, undefined);
         if (refs.peerNetnsFd !== undefined) peer.push(IFLA_NET_NS_FD, putU32(refs.peerNetnsFd));
@@ -154,13 +163,11 @@ export type SetLinkRefs = {
   readonly masterIndex?: number | undefined;
   readonly rename?: string | undefined;
   readonly netnsFd?: number | undefined;
-  readonly txQueueLen?: number | undefined;
 };
 
 export function writeSetLink(out: AttrStream, index: number, name: string, attrs: LinkAttrs, refs: SetLinkRefs): void {
   header(out, index, attrs);
   commonAttrs(out, name, attrs, refs.masterIndex);
-  if (refs.txQueueLen !== undefined) out.push(IFLA_TXQLEN, putU32(refs.txQueueLen));
   if (refs.rename !== undefined) out.push(IFLA_IFNAME, putString(refs.rename));
   if (refs.netnsFd !== undefined) out.push(IFLA_NET_NS_FD, putU32(refs.netnsFd));
 }
@@ -193,13 +200,14 @@ function kindOf(type: number, kind: string): string {
 export function parseLink(data: Buffer): RawLink {
   const flags = data.readUInt32LE(8);
   let [kind, name, mac, alias] = ["", "", "", ""];
-  let [mtu, masterIndex, hairpin, isolated, learning] = [0, 0, false, false, true];
+  let [mtu, masterIndex, txQueueLen, hairpin, isolated, learning] = [0, 0, 0, false, false, true];
   let peerIfindex: number | null = null;
   parseAttributes(data.subarray(HEADER_LEN), ({ type, data: value }) => {
     if (type === IFLA_IFNAME) name = getString(value);
     else if (type === IFLA_ADDRESS) mac = formatMacOctets(value);
     else if (type === IFLA_MTU) mtu = getU32(value);
     else if (type === IFLA_MASTER) masterIndex = getU32(value);
+    else if (type === IFLA_TXQLEN) txQueueLen = getU32(value);
     else if (type === IFLA_LINK) peerIfindex = getU32(value);
     else if (type === IFLA_IFALIAS) alias = getString(value);
     else if (type === IFLA_LINKINFO) {
@@ -226,6 +234,8 @@ export function parseLink(data: Buffer): RawLink {
     up: (flags & IFF_UP) !== 0,
     carrier: (flags & IFF_LOWER_UP) !== 0,
     promisc: (flags & IFF_PROMISC) !== 0,
+    allmulti: (flags & IFF_ALLMULTI) !== 0,
+    txQueueLen,
     masterIndex,
     hairpin,
     isolated,

@@ -166,10 +166,11 @@ export class Transaction {
     this.#undo.push(() => this.#deleteLink({ op: "link.del", netns: op.netns, name: op.name }));
     if (op.kind !== "vxlan" && hasPortFlags(op)) this.#portFlags(op.netns, op.name, op);
     if (peer === undefined) return;
-    if (typeof peer.master === "string" || peer.up === true) {
+    // flags wait until the two ends know each other: the driver refuses to bring up one alone
+    if (typeof peer.master === "string" || peer.up === true || peer.promisc === true) {
       const masterIndex = typeof peer.master === "string" ? this.#indexOf(peerNetns, peer.master) : undefined;
       const index = this.#indexOf(peerNetns, peer.name);
-      this.#change(peerNetns, index, peer.name, peer.up === true ? { up: true } : {}, { masterIndex });
+      this.#change(peerNetns, index, peer.name, flagsOf(peer), { masterIndex });
     }
     if (hasPortFlags(peer)) this.#portFlags(peerNetns, peer.name, peer);
   }
@@ -354,6 +355,10 @@ export class Transaction {
   }
 }
 
+function flagsOf({ up, promisc }: LinkAttrs): LinkAttrs {
+  return { ...(up === undefined ? {} : { up }), ...(promisc === undefined ? {} : { promisc }) };
+}
+
 /** The attributes that a change touched, as they were. */
 function oldAttrs(before: RawLink, change: LinkSet): LinkAttrs {
   return {
@@ -362,6 +367,8 @@ function oldAttrs(before: RawLink, change: LinkSet): LinkAttrs {
     ...(change.up === undefined ? {} : { up: before.up }),
     ...(change.promisc === undefined ? {} : { promisc: before.promisc }),
     ...(change.alias === undefined ? {} : { alias: before.alias }),
+    ...(change.allmulti === undefined ? {} : { allmulti: before.allmulti ?? false }),
+    ...(change.txQueueLen === undefined ? {} : { txQueueLen: before.txQueueLen ?? 0 }),
   };
 }
 

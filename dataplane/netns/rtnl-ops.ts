@@ -25,6 +25,9 @@ export type LinkAttrs = {
   readonly isolated?: boolean;
   readonly learning?: boolean;
   readonly alias?: string;
+  readonly allmulti?: boolean;
+  /** Length of the transmit queue, in packets. */
+  readonly txQueueLen?: number;
 };
 
 export type LinkKind =
@@ -149,6 +152,9 @@ export type LinkInfo = {
   readonly alias: string;
   /** veth: the peer's ifindex in its own namespace. */
   readonly peerIfindex: number | null;
+  /** Absent where the data plane has none. */
+  readonly allmulti?: boolean;
+  readonly txQueueLen?: number;
 };
 export type AddrInfo = { readonly dev: string; readonly address: string; readonly scope: RouteScope };
 export type RouteInfo = RouteSpec & { readonly dst: string };

@@ -1,8 +1,8 @@
 /** The configuration of the bridge plugin: its options as the reference documents them, read and checked. */
-import { parseMac } from "../../dataplane/wire/mac-addr.ts";
 import { parseCniArgs } from "../cni/cni-args.ts";
 import { BAD_CONFIG, CniError, UNSUPPORTED_FIELD } from "../cni/error.ts";
-import { badField, Fields, show } from "../cni/fields.ts";
+import { Fields, show } from "../cni/fields.ts";
+import { parseMacRequest } from "../cni/mac-request.ts";
 import { parseDns } from "../cni/result.ts";
 import { isIfname } from "../cni/skel.ts";
 import type { Dns, JsonObject } from "../cni/types.ts";
@@ -46,19 +46,6 @@ function refuseUnsupported(fields: Fields): void {
   const backend = fields.text("ipMasqBackend") || "iptables";
   if (backend === "nftables") throw unsupported(fields, "ipMasqBackend");
   if (backend !== "iptables") throw fields.bad("ipMasqBackend", '"iptables"');
-}
-
-/** runtimeConfig over args.cni over CNI_ARGS. */
-function parseMacRequest(fields: Fields, cniArgs: ReadonlyMap<string, string>): string | undefined {
-  const asked = [
-    { where: "runtimeConfig.mac", text: fields.object("runtimeConfig")?.text("mac") },
-    { where: "args.cni.mac", text: fields.object("args")?.object("cni")?.text("mac") },
-    { where: "CNI_ARGS MAC", text: cniArgs.get("MAC") },
-  ].find(({ text }) => text !== undefined && text !== "");
-  if (asked?.text === undefined) return undefined;
-  if (parseMac(asked.text) === undefined)
-    throw badField(asked.where, asked.text, "a MAC address such as 0a:58:0a:01:00:05");
-  return asked.text.toLowerCase();
 }
 
 function parseOwnDns(fields: Fields): Dns | undefined {

@@ -20,8 +20,9 @@ import {
 } from "../../ipam/ip.ts";
 import { CniError, EXISTS } from "../cni/error.ts";
 import type { IpConfig, Result, Route } from "../cni/types.ts";
-import { masqAddText } from "../netfilter/ip-masq.ts";
+import { masqOps } from "../netfilter/masq.ts";
 import type { BridgeConf } from "./bridge-conf.ts";
+import type { Names } from "./names.ts";
 
 /** What is there before ADD. */
 export type BridgeWorld = {
@@ -35,13 +36,6 @@ export type BridgeWorld = {
   readonly sandboxRoutes: readonly RouteInfo[];
 };
 export type Place = { readonly netns: string; readonly ifname: string; readonly containerId: string };
-/** What chance decides. */
-export type Names = {
-  readonly hostIfname: string;
-  readonly hostMac: string;
-  readonly containerMac: string;
-  readonly bridgeMac: string;
-};
 
 function cidrOf(address: string): Cidr {
   const cidr = parseCidr(address);
@@ -256,25 +250,6 @@ function planSandbox(
   return ops;
 }
 
-export function masqOps(network: string, containerId: string, ips: readonly IpConfig[]): readonly RtnlOp[] {
-  const addresses = ips.map((ip) => ip.address);
-  return ([4, 6] as const).flatMap((family): RtnlOp[] => {
-    const text = masqAddText({ network, containerId }, family, addresses);
-    return text === undefined ? [] : [restoreOp(family, text)];
-  });
-}
-
-export function restoreOp(family: Family, text: string): RtnlOp {
-  return {
-    op: "iptables.restore",
-    netns: "host",
-    family: family === 4 ? "ipv4" : "ipv6",
-    text,
-    noflush: true,
-    source: "CNI plugin bridge",
-  };
-}
-
 /** All of ADD after IPAM: one list, to be applied whole. */
 export function planAdd(
   conf: BridgeConf,
@@ -291,6 +266,12 @@ export function planAdd(
     planVeth(conf, place, names),
     ...(world.ipv6 ? [sysctl("host", devKey("ipv6", names.hostIfname, "accept_ra"), "0")] : []),
     ...planSandbox(conf, place, world, ips, routes),
-    ...(conf.ipMasq ? masqOps(conf.network, place.containerId, ips) : []),
+    ...(conf.ipMasq
+      ? masqOps(
+          conf.network,
+          place.containerId,
+          ips.map((ip) => ip.address),
+        )
+      : []),
   ];
 }

@@ -8,38 +8,20 @@
  */
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
-import { formatMac } from "../../dataplane/wire/mac-addr.ts";
-import { type Family, formatCidr, parseCidr } from "../../ipam/ip.ts";
+import { formatCidr, parseCidr } from "../../ipam/ip.ts";
 import { call, callAdd, delegateRequest } from "../cni/call.ts";
-import { cleanupBackend, hasIpv6, sandboxBackend, savedRules, socketOf, statusBackend } from "../cni/data-plane.ts";
+import { cleanupBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
 import { BAD_PLUGIN, CniError, EXISTS, NOT_AS_ADDED, throwAll, UNAVAILABLE } from "../cni/error.ts";
 import type { PluginHost } from "../cni/host.ts";
 import { type CmdArgs, EMPTY_RESULT, type Interface, type Plugin, type Result } from "../cni/types.ts";
 import { Undo } from "../cni/undo.ts";
-import { masqDelText, masqGcText, masqMissing, parseMasq } from "../netfilter/ip-masq.ts";
-import type { SavedTable } from "../netfilter/rules-text.ts";
+import { masqGcOps, masqMissingOf, unmasqExactOps, unmasqOps } from "../netfilter/masq.ts";
 import { type BridgeConf, parseBridgeConf } from "./bridge-conf.ts";
-import { type BridgeWorld, type Names, planAdd, restoreOp, routesFor, withGateways } from "./bridge-plan.ts";
+import { type BridgeWorld, planAdd, routesFor, withGateways } from "./bridge-plan.ts";
+import { drawNames, type Names } from "./names.ts";
 
 /** How often to plan anew when another call changed the bridge between reading and writing. */
 const ATTEMPTS = 8;
-
-function randomMac(random: () => number): string {
-  const high = Math.floor(random() * 0x100_0000);
-  const low = Math.floor(random() * 0x100_0000);
-  // locally administered, not a group
-  const first = ((high >>> 16) & 0xfc) | 0x02;
-  return formatMac((first * 0x1_0000 + (high & 0xffff)) * 0x100_0000 + low);
-}
-
-/** A name that is taken is found out by applying, and drawn again. */
-function drawNames(host: PluginHost): Names {
-  const random = (): number => host.random();
-  const hostIfname = `veth${Math.floor(random() * 0x1_0000_0000)
-    .toString(16)
-    .padStart(8, "0")}`;
-  return { hostIfname, hostMac: randomMac(random), containerMac: randomMac(random), bridgeMac: randomMac(random) };
-}
 
 async function isOn(backend: Backend, key: string): Promise<boolean> {
   return (await backend.sysctl("host", key)) === "1";
@@ -131,18 +113,6 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
   });
 }
 
-async function planUnmasq(
-  backend: Backend,
-  plan: (saved: SavedTable, family: Family) => string | undefined,
-): Promise<readonly RtnlOp[]> {
-  const ops: RtnlOp[] = [];
-  for (const family of [4, 6] as const) {
-    const text = plan(parseMasq(await savedRules(backend, family)), family);
-    if (text !== undefined) ops.push(restoreOp(family, text));
-  }
-  return ops;
-}
-
 /** Removes the veth and the masquerade rules, as far as they are there. */
 async function unwire(
   args: CmdArgs,
@@ -162,18 +132,19 @@ async function unwire(
         addresses = [...(addresses ?? []), ...own];
       }
     }
-    if (conf.ipMasq)
-      ops.push(
-        ...(await planUnmasq(backend, (saved) => masqDelText(saved, owner, hasSandbox ? addresses : undefined))),
-      );
+    if (conf.ipMasq) {
+      // the rules are known to the letter where ADD's result is: then nothing need be read, unless that fails
+      const exact = attempt === 1 && hasSandbox ? unmasqExactOps(owner, addresses ?? []) : [];
+      ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? addresses : undefined)));
+    }
     if (ops.length === 0) return;
     try {
       await backend.apply(ops);
       return;
     } catch (error) {
-      // somebody else removed it meanwhile: look again
+      // somebody else removed it meanwhile, or the rules are not what ADD made: look again
       if (attempt >= ATTEMPTS || !(error instanceof NetlinkError)) throw error;
-      host.warn(`DEL of ${args.containerId} ${args.ifname}: once more after ${error.message}`);
+      if (attempt > 1) host.warn(`DEL of ${args.containerId} ${args.ifname}: once more after ${error.message}`);
     }
   }
 }
@@ -235,21 +206,6 @@ async function checkAddresses(args: CmdArgs, backend: Backend): Promise<void> {
   }
 }
 
-async function checkMasq(args: CmdArgs, backend: Backend): Promise<void> {
-  const owner = { network: args.name, containerId: args.containerId };
-  for (const family of [4, 6] as const) {
-    const addresses = (args.prevResult?.ips ?? [])
-      .map((ip) => ip.address)
-      .filter((a) => parseCidr(a)?.ip.family === family);
-    if (addresses.length === 0) continue;
-    const saved = parseMasq(await savedRules(backend, family));
-    for (const address of addresses) {
-      const missing = masqMissing(saved, owner, address);
-      if (missing !== undefined) throw different(missing);
-    }
-  }
-}
-
 async function check(args: CmdArgs, host: PluginHost): Promise<void> {
   const conf = parseBridgeConf(args.conf, args.name, args.args);
   const backend = await sandboxBackend(args, host);
@@ -257,7 +213,14 @@ async function check(args: CmdArgs, host: PluginHost): Promise<void> {
     await call(host.exec, delegateRequest(conf.ipamType, args), (text) => host.warn(text));
   await checkLinks(args, conf, backend);
   await checkAddresses(args, backend);
-  if (conf.ipMasq) await checkMasq(args, backend);
+  if (!conf.ipMasq) return;
+  const owner = { network: args.name, containerId: args.containerId };
+  const missing = await masqMissingOf(
+    backend,
+    owner,
+    (args.prevResult?.ips ?? []).map((ip) => ip.address),
+  );
+  if (missing !== undefined) throw different(missing);
 }
 
 async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
@@ -277,7 +240,7 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
     const valid = new Set(args.validAttachments.map((owner) => owner.containerId));
     await attempt(async () => {
       const backend = await host.backend("", socketOf(args));
-      const ops = await planUnmasq(backend, (saved) => masqGcText(saved, args.name, valid));
+      const ops = await masqGcOps(backend, args.name, valid);
       if (ops.length > 0) await backend.apply(ops);
     });
   }

@@ -5,16 +5,19 @@
  * Left out for now: the nftables backend (refused with code 2) and flushing conntrack entries of UDP ports.
  */
 import type { Backend } from "../../backend/ops.ts";
-import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { type Cidr, contains, type Family, formatIp, parseCidr, parseIp } from "../../ipam/ip.ts";
 import { cleanupBackend, sandboxBackend, savedRules, socketOf, statusBackend } from "../cni/data-plane.ts";
 import { CniError, NOT_AS_ADDED, UNSUPPORTED_FIELD } from "../cni/error.ts";
 import { badField, Fields } from "../cni/fields.ts";
 import type { PluginHost } from "../cni/host.ts";
-import type { CmdArgs, JsonObject, Plugin, Result } from "../cni/types.ts";
+import { type CmdArgs, EMPTY_RESULT, type JsonObject, type Plugin, type Result } from "../cni/types.ts";
+import { restoreOp } from "../netfilter/masq.ts";
 import {
   type ForwardOptions,
+  forwardAddExactText,
   forwardAddText,
+  forwardDelExactText,
   forwardDelText,
   forwardGcText,
   forwardMissing,
@@ -23,10 +26,10 @@ import {
   type Protocol,
   parseForward,
 } from "../netfilter/port-forward.ts";
+import { replan, tryExact } from "../netfilter/replan.ts";
 import type { SavedTable } from "../netfilter/rules-text.ts";
 
 const DEFAULT_MARK_BIT = 13;
-const ATTEMPTS = 8;
 const MAX_PORT = 65535;
 
 export type PortmapConf = {
@@ -114,17 +117,6 @@ function needPrevResult(args: CmdArgs): Result {
   return args.prevResult;
 }
 
-function restoreOp(family: Family, text: string): RtnlOp {
-  return {
-    op: "iptables.restore",
-    netns: "host",
-    family: family === 4 ? "ipv4" : "ipv6",
-    text,
-    noflush: true,
-    source: "CNI plugin portmap",
-  };
-}
-
 /** The device that leads to the container: a packet from 127.0.0.1 may leave there only with route_localnet. */
 async function deviceTo(backend: Backend, target: Cidr): Promise<string | undefined> {
   let best: { readonly len: number; readonly dev: string } | undefined;
@@ -136,44 +128,21 @@ async function deviceTo(backend: Backend, target: Cidr): Promise<string | undefi
   return best?.dev;
 }
 
-export function planAdd(
-  conf: PortmapConf,
-  args: CmdArgs,
-  target: Cidr,
-  saved: SavedTable,
-  dev: string | undefined,
-): readonly RtnlOp[] {
+export function planAdd(conf: PortmapConf, args: CmdArgs, target: Cidr, saved: SavedTable): readonly RtnlOp[] {
   const { family } = target.ip;
   const owner = { network: args.name, containerId: args.containerId };
   const text = forwardAddText(saved, owner, target, mappingsFor(conf.mappings, family), optionsFor(conf, family));
-  if (text === undefined) return [];
-  const ops: RtnlOp[] = [restoreOp(family, text)];
-  if (family === 4 && conf.snat && dev !== undefined) {
-    ops.push({
-      op: "sysctl.set",
-      netns: "host",
-      key: `net.ipv4.conf.${dev.replaceAll(".", "/")}.route_localnet`,
-      value: "1",
-    });
-  }
-  return ops;
+  return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
 }
 
-/** Plans from the rules as they are and applies; plans again if another call changed them in between. */
-async function replan(backend: Backend, plan: () => Promise<readonly RtnlOp[]>): Promise<void> {
-  let before = JSON.stringify(await plan());
-  for (let attempt = 1; ; attempt++) {
-    const ops = JSON.parse(before) as readonly RtnlOp[];
-    if (ops.length === 0) return;
-    try {
-      await backend.apply(ops);
-      return;
-    } catch (error) {
-      const now = JSON.stringify(await plan());
-      if (attempt >= ATTEMPTS || !(error instanceof NetlinkError) || now === before) throw error;
-      before = now;
-    }
-  }
+/** Lets packets from 127.0.0.1 leave by the device of the container, once they are masqueraded. */
+async function localnetOps(backend: Backend, conf: PortmapConf, result: Result): Promise<readonly RtnlOp[]> {
+  const target = targets(result).find((cidr) => cidr.ip.family === 4);
+  if (target === undefined || !conf.snat || mappingsFor(conf.mappings, 4).length === 0) return [];
+  const dev = await deviceTo(backend, target);
+  if (dev === undefined) return [];
+  const key = `net.ipv4.conf.${dev.replaceAll(".", "/")}.route_localnet`;
+  return [{ op: "sysctl.set", netns: "host", key, value: "1" }];
 }
 
 async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
@@ -181,15 +150,23 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
   const result = needPrevResult(args);
   if (conf.mappings.length === 0) return result;
   const backend = await sandboxBackend(args, host);
+  const owner = { network: args.name, containerId: args.containerId };
+  const exact = targets(result).flatMap((target) => {
+    const { family } = target.ip;
+    const text = forwardAddExactText(owner, target, mappingsFor(conf.mappings, family), optionsFor(conf, family));
+    return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
+  });
+  const local = await localnetOps(backend, conf, result);
+  if (await tryExact(backend, [...local, ...exact])) return result;
   await replan(backend, async () => {
     const ops: RtnlOp[] = [];
     for (const target of targets(result)) {
       const { family } = target.ip;
       if (mappingsFor(conf.mappings, family).length === 0) continue;
       const saved = parseForward(await savedRules(backend, family));
-      ops.push(...planAdd(conf, args, target, saved, family === 4 ? await deviceTo(backend, target) : undefined));
+      ops.push(...planAdd(conf, args, target, saved));
     }
-    return ops;
+    return ops.length === 0 ? [] : [...local, ...ops];
   });
   return result;
 }
@@ -199,7 +176,7 @@ async function removeRules(backend: Backend, plan: (saved: SavedTable) => string
     const ops: RtnlOp[] = [];
     for (const family of [4, 6] as const) {
       const text = plan(parseForward(await savedRules(backend, family)));
-      if (text !== undefined) ops.push(restoreOp(family, text));
+      if (text !== undefined) ops.push(restoreOp(family, text, "CNI plugin portmap"));
     }
     return ops;
   });
@@ -211,7 +188,15 @@ async function del(args: CmdArgs, host: PluginHost): Promise<void> {
   if (conf.mappings.length === 0) return;
   const { backend } = await cleanupBackend(args, host);
   if (backend === undefined) return;
-  await removeRules(backend, (saved) => forwardDelText(saved, { network: args.name, containerId: args.containerId }));
+  const owner = { network: args.name, containerId: args.containerId };
+  // what ADD made is known to the letter where its result is; else, and where that fails, the rules are read
+  const families = targets(args.prevResult ?? EMPTY_RESULT).map((target) => target.ip.family);
+  const exact = families.flatMap((family) => {
+    const text = forwardDelExactText(owner, mappingsFor(conf.mappings, family), optionsFor(conf, family));
+    return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
+  });
+  if (exact.length > 0 && (await tryExact(backend, exact))) return;
+  await removeRules(backend, (saved) => forwardDelText(saved, owner));
 }
 
 async function check(args: CmdArgs, host: PluginHost): Promise<void> {

@@ -62,6 +62,15 @@ export function masqAddText(owner: MasqOwner, family: Family, addresses: readonl
   ]);
 }
 
+/** The transaction that takes back `masqAddText`; it is refused as a whole where that is not what is there. */
+export function masqDelExactText(owner: MasqOwner, family: Family, addresses: readonly string[]): string | undefined {
+  const chain = masqChain(owner);
+  const added = masqAddText(owner, family, [...new Set(addresses)]);
+  if (added === undefined) return undefined;
+  const jumps = added.split("\n").filter((line) => line.startsWith("-A POSTROUTING "));
+  return natText([...jumps.map((line) => `-D${line.slice(2)}`), `:${chain} - [0:0]`, `-X ${chain}`]);
+}
+
 function jumpsTo(saved: SavedTable, chain: string): readonly SavedRule[] {
   return (saved.get("POSTROUTING") ?? []).filter((rule) => optionOf(rule, "-j") === chain);
 }

@@ -33,6 +33,8 @@ const PREFIX = "CNI-DN-";
 const MULTIPORT_MAX = 15;
 const LOCAL = "-m addrtype --dst-type LOCAL";
 
+const NO_RULES: SavedTable = new Map();
+
 export type Protocol = "tcp" | "udp" | "sctp";
 export type PortMapping = {
   readonly hostPort: number;
@@ -162,6 +164,39 @@ export function forwardAddText(
     ...mappings.flatMap((mapping) => mappingLines(chain, ip, mapping, options)),
     ...entryLines(owner, mappings, options.conditions),
   ]);
+}
+
+/**
+ * The same where the shared chains are in use and the container has no rules: nothing need be read before. It is refused
+ * as a whole where that is not so (-C finds no rule, -N finds the chain).
+ */
+export function forwardAddExactText(
+  owner: ForwardOwner,
+  ip: Cidr,
+  mappings: readonly PortMapping[],
+  options: ForwardOptions,
+): string | undefined {
+  if (mappings.length === 0) return undefined;
+  const chain = forwardChain(owner);
+  const hooks = sharedLines(NO_RULES, options).filter((line) => /^-A (?:PREROUTING|OUTPUT|POSTROUTING) /.test(line));
+  return natText([
+    ...hooks.map((line) => `-C${line.slice(2)}`),
+    `-N ${chain}`,
+    ...mappings.flatMap((mapping) => mappingLines(chain, ip, mapping, options)),
+    ...entryLines(owner, mappings, options.conditions),
+  ]);
+}
+
+/** Takes back `forwardAddExactText`, and is refused where that is not what is there. */
+export function forwardDelExactText(
+  owner: ForwardOwner,
+  mappings: readonly PortMapping[],
+  options: ForwardOptions,
+): string | undefined {
+  if (mappings.length === 0) return undefined;
+  const chain = forwardChain(owner);
+  const entries = entryLines(owner, mappings, options.conditions).map((line) => `-D${line.slice(2)}`);
+  return natText([...entries, `:${chain} - [0:0]`, `-X ${chain}`]);
 }
 
 function removal(saved: SavedTable, chain: string): readonly string[] {

@@ -125,16 +125,19 @@ async function unwire(
   for (let attempt = 1; ; attempt++) {
     const ops: RtnlOp[] = [];
     let addresses = args.prevResult?.ips.map((ip) => ip.address);
+    let exactly = addresses;
     if (hasSandbox) {
       if ((await backend.link(args.netns, args.ifname)) !== undefined) {
         ops.push({ op: "link.del", netns: args.netns, name: args.ifname });
-        const own = (await backend.addrs(args.netns, args.ifname)).map((a) => a.address);
-        addresses = [...(addresses ?? []), ...own];
+        const own = (await backend.addrs(args.netns, args.ifname)).filter((a) => a.scope !== "link");
+        // others may have added to it since: the exact removal is for what ADD told
+        exactly ??= own.map((a) => a.address);
+        addresses = [...(addresses ?? []), ...own.map((a) => a.address)];
       }
     }
     if (conf.ipMasq) {
       // the rules are known to the letter where ADD's result is: then nothing need be read, unless that fails
-      const exact = attempt === 1 && hasSandbox ? unmasqExactOps(owner, addresses ?? []) : [];
+      const exact = attempt === 1 ? unmasqExactOps(owner, exactly ?? []) : [];
       ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? addresses : undefined)));
     }
     if (ops.length === 0) return;

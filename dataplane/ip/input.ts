@@ -69,8 +69,8 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
   const b = skb.buf;
   const at = skb.network;
   const dev = skb.dev as NetDev;
-  const address = (ipv4.dst(b, at) | 0) as Ipv4Addr;
-  const source = (ipv4.src(b, at) | 0) as Ipv4Addr;
+  const address = ipv4.dstKey(b, at) as Ipv4Addr;
+  const source = ipv4.srcKey(b, at) as Ipv4Addr;
   const dst = ns.fib.dst(address);
   const looped = dev.driver.kind === "loopback";
   if (!looped) {

@@ -46,10 +46,10 @@ export function localOut(ns: NetNs, skb: Skb): void {
   skb.protocol = ethernet.ETH_P_IP;
   if (skb.trace !== null) traceRoute(ns, skb);
   if (ns.nf !== null) {
-    const before = ipv4.dst(b, at) | 0;
+    const before = ipv4.dstKey(b, at);
     const mark = skb.mark;
     if (!nfPass(ns, NF_INET_LOCAL_OUT, skb, null, outDev(ns, skb.dst as Dst))) return;
-    if ((ipv4.dst(b, at) | 0) !== before || skb.mark !== mark) {
+    if (ipv4.dstKey(b, at) !== before || skb.mark !== mark) {
       skb.dst = ns.fib.dst(ipv4.dst(b, at));
       if (skb.trace !== null) traceRoute(ns, skb);
     }

@@ -156,8 +156,8 @@ export function udpReceive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, bad);
     return;
   }
-  const src = (ipv4.src(b, skb.network) | 0) as Ipv4Addr;
-  const dst = (ipv4.dst(b, skb.network) | 0) as Ipv4Addr;
+  const src = ipv4.srcKey(b, skb.network) as Ipv4Addr;
+  const dst = ipv4.dstKey(b, skb.network) as Ipv4Addr;
   const len = udp.length(b, at);
   skb.end = at + len;
   if (skb.csum === CHECKSUM_NONE && udp.checksum(b, at) !== 0 && !udp.verify4(b, at, len, src, dst)) {

@@ -171,6 +171,11 @@ export class Vxlan implements Driver {
     return `vxlan vni ${this.config.vni}`;
   }
 
+  /** The interface is back after all: a removal was undone. */
+  restored(dev: NetDev): void {
+    VxlanPort.join(dev.ns, this);
+  }
+
   removed(dev: NetDev): void {
     dev.ns.vxlanPorts.get(this.config.port)?.leave(this);
   }
@@ -259,7 +264,7 @@ function receive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, DropReason.LOCAL_MAC);
     return;
   }
-  const from = (ipv4.src(b, skb.network) | 0) as Ipv4Addr;
+  const from = ipv4.srcKey(b, skb.network) as Ipv4Addr;
   if (skb.trace !== null) {
     skb.trace.report(ns, skb, { step: "decap", dev: dev.name, text: `VXLAN vni ${vni} from ${formatIpv4(from)}` });
   }

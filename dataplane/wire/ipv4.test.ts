@@ -5,6 +5,7 @@ import { DropReason } from "./drop-reason.ts";
 import { bytes, dirty, holds, ipv4s, u8s, u16s } from "./fixtures/arbitrary.ts";
 import { LAST_FRAGMENT, TCP_SYN } from "./fixtures/golden-frames.ts";
 import * as ipv4 from "./ipv4.ts";
+import type { Ipv4Addr } from "./ipv4-addr.ts";
 import { ipv4 as addr } from "./ipv4-addr.ts";
 
 const OFF = 14;
@@ -177,5 +178,14 @@ describe("IPv4", () => {
 
   it("prints as one line", () => {
     expect(ipv4.format(repr)).toBe("IP 192.168.64.11 > 192.168.64.12, TCP, ttl 64, id 60530, DF, length 60");
+  });
+});
+
+describe("srcKey and dstKey", () => {
+  it("are the addresses as signed integers, above and below 2^31", () => {
+    const b = new Uint8Array(20);
+    ipv4.write(b, 0, 20, 1, 0, 64, 17, 0xc0a8000b as Ipv4Addr, 0x0a000001 as Ipv4Addr, 0);
+    expect(ipv4.srcKey(b, 0)).toBe(0xc0a8000b | 0);
+    expect(ipv4.dstKey(b, 0)).toBe(0x0a000001);
   });
 });

@@ -10,7 +10,7 @@
  * Options are carried as octets; none is interpreted.
  */
 
-import { setU8, setU16, setU32, u8, u16, u32, wordSum20 } from "./bytes.ts";
+import { i32, setU8, setU16, setU32, u8, u16, u32, wordSum20 } from "./bytes.ts";
 import { finish, sum } from "./checksum.ts";
 import { DropReason, type DropReasonCode, NOT_DROPPED } from "./drop-reason.ts";
 import { formatIpv4, type Ipv4Addr } from "./ipv4-addr.ts";
@@ -109,6 +109,19 @@ export function src(b: Uint8Array, off: number): Ipv4Addr {
 
 export function dst(b: Uint8Array, off: number): Ipv4Addr {
   return u32(b, off + DST) as Ipv4Addr;
+}
+
+/**
+ * The source as a signed 32-bit integer. A call that V8 does not inline returns an address above 2^31 in a heap number;
+ * the packet path compares and looks up by these.
+ */
+export function srcKey(b: Uint8Array, off: number): number {
+  return i32(b, off + SRC);
+}
+
+/** The destination as a signed 32-bit integer; see srcKey. */
+export function dstKey(b: Uint8Array, off: number): number {
+  return i32(b, off + DST);
 }
 
 export function setTos(b: Uint8Array, off: number, v: number): void {

@@ -44,7 +44,15 @@ const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
   raw: ["PREROUTING", "OUTPUT"],
 };
 const DEVICE_SYSCTLS: Readonly<Record<"ipv4" | "ipv6", Readonly<Record<string, string>>>> = {
-  ipv4: { arp_notify: "0", route_localnet: "0", forwarding: "0", rp_filter: "0", proxy_arp: "0" },
+  ipv4: {
+    arp_notify: "0",
+    arp_ignore: "0",
+    arp_announce: "0",
+    route_localnet: "0",
+    forwarding: "0",
+    rp_filter: "0",
+    proxy_arp: "0",
+  },
   ipv6: {
     accept_ra: "1",
     accept_dad: "1",

@@ -2,10 +2,14 @@ import { describe, it } from "vitest";
 import { throwAwayKernel } from "../backend/kernel/throw-away.ts";
 import { missing } from "../test/support/needs.ts";
 import { pluginConformance } from "./conformance.contract.ts";
+import { otherPluginsConformance } from "./conformance-others.contract.ts";
 
 const reason = missing("root", "netns", "iptables-restore");
-if (reason === null) pluginConformance("the kernel", throwAwayKernel, { ipv6: true, sameSubnetTwice: true });
-else {
+const options = { ipv6: true, sameSubnetTwice: true };
+if (reason === null) {
+  pluginConformance("the kernel", throwAwayKernel, options);
+  otherPluginsConformance("the kernel", throwAwayKernel, options);
+} else {
   describe("on the kernel", () => {
     it("passes the cases of plugins", ({ skip }) => skip(reason));
   });

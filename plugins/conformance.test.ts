@@ -1,11 +1,11 @@
 import { FakeBackend } from "../backend/fake.ts";
-import { pluginConformance } from "./conformance.contract.ts";
+import { type DataPlaneUnderTest, pluginConformance } from "./conformance.contract.ts";
+import { otherPluginsConformance } from "./conformance-others.contract.ts";
 
-pluginConformance(
-  "a fake data plane",
-  async () => {
-    const backend = new FakeBackend();
-    return { backend, dispose: () => backend.close() };
-  },
-  { ipv6: true, sameSubnetTwice: true },
-);
+const open = async (): Promise<DataPlaneUnderTest> => {
+  const backend = new FakeBackend();
+  return { backend, dispose: () => backend.close() };
+};
+const options = { ipv6: true, sameSubnetTwice: true };
+pluginConformance("a fake data plane", open, options);
+otherPluginsConformance("a fake data plane", open, options);

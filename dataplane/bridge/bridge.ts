@@ -95,6 +95,16 @@ export class Bridge implements Driver {
     this.fdb.set(new FdbEntry<Target>(dev.macHi, dev.macLo, null, true, 0));
   }
 
+  /** Gives the bridge this MAC, with its entry in the database. */
+  takeMac(mac: Mac): void {
+    const dev = this.dev;
+    if (dev === null || dev.mac === mac) return;
+    this.fdb.delete(dev.macHi, dev.macLo);
+    dev.mac = mac;
+    for (const p of this.ports) this.fdb.set(new FdbEntry<Target>(p.dev.macHi, p.dev.macLo, null, true, 0));
+    this.fdb.set(new FdbEntry<Target>(dev.macHi, dev.macLo, null, true, 0));
+  }
+
   carrier(): boolean {
     return this.ports.some((p) => p.dev.up && p.dev.carrier);
   }

@@ -31,6 +31,8 @@ export interface Driver {
   stateChanged?(dev: NetDev): void;
   /** The interface is being removed: release what the driver holds elsewhere. */
   removed?(dev: NetDev): void;
+  /** A removal was undone: take hold of it again. */
+  restored?(dev: NetDev): void;
   /** Carrier; true where the kind has no such notion. */
   carrier?(dev: NetDev): boolean;
 }

@@ -143,6 +143,12 @@ function change(dev: NetDev, attrs: LinkAttrs, undo: Undo[]): void {
     if (master !== null && !(master.driver instanceof Bridge)) {
       throw new NetlinkError("EINVAL", `link ${attrs.master} is a ${master.driver.kind}, not a bridge`);
     }
+    if (master !== null && dev.driver instanceof Bridge) {
+      throw new NetlinkError("ELOOP", `link ${dev.name} is a bridge, which cannot be the port of another`);
+    }
+    if (master !== null && dev.driver.kind === "loopback") {
+      throw new NetlinkError("EINVAL", `link ${dev.name} is the loopback, which cannot be a port`);
+    }
     if (master !== dev.master) undo.push(setMaster(dev, master));
   }
   portFlags(dev, attrs, undo);
@@ -219,6 +225,16 @@ function rename(dev: NetDev, name: string, undo: Undo[]): void {
 function move(host: Host, dev: NetDev, to: string, name: string, undo: Undo[]): void {
   const target = host.netns(to);
   if (dev.driver.kind === "loopback") throw new NetlinkError("EINVAL", `link ${dev.name} cannot leave its namespace`);
+  if (target === dev.ns) {
+    if (name !== dev.name) rename(dev, name, undo);
+    return;
+  }
+  if (dev.driver instanceof Bridge) {
+    throw new NetlinkError("EINVAL", `link ${dev.name} is a bridge, which cannot leave its namespace`);
+  }
+  if (dev.driver instanceof Vxlan) {
+    throw new NetlinkError("EOPNOTSUPP", `link ${dev.name}: moving a vxlan is not supported yet`);
+  }
   checkName(target, name);
   const driver = dev.driver;
   const peer = driver instanceof Veth ? driver.peer : null;

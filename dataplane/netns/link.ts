@@ -16,7 +16,17 @@ import {
   RT_TABLE_MAIN,
 } from "../fib/route.ts";
 import { announce } from "../neigh/arp-send.ts";
-import { neighRemove } from "../neigh/neigh.ts";
+import {
+  NUD_DELAY,
+  NUD_NOARP,
+  NUD_PERMANENT,
+  NUD_PROBE,
+  NUD_REACHABLE,
+  NUD_STALE,
+  neighFor,
+  neighRemove,
+  neighUpdate,
+} from "../neigh/neigh.ts";
 import type { Random } from "../sim/random.ts";
 import { type Ipv4Addr, ipv4Of } from "../wire/ipv4-addr.ts";
 import { type Mac, macOf } from "../wire/mac-addr.ts";
@@ -70,13 +80,14 @@ function detach(dev: NetDev): Undo {
     for (const port of [...dev.driver.ports]) undos.push(setMaster(port.dev, null));
   }
   for (const addr of [...dev.addrs]) undos.push(removeAddr(dev, addr));
-  for (const neigh of [...dev.neighs.values()]) neighRemove(ns, neigh);
+  undos.push(forgetNeighs(dev));
   dev.driver.removed?.(dev);
   forget(dev);
   ns.fib.changed();
   undos.push(() => {
     ns.devs.set(ifindex, dev);
     ns.devsByName.set(dev.name, dev);
+    dev.driver.restored?.(dev);
     dev.driver.stateChanged?.(dev);
   });
   return () => {
@@ -90,6 +101,7 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
   const ns = dev.ns;
   const gone: Route[] = [];
   let loopbackAddr: Undo = () => {};
+  let neighs: Undo = () => {};
   dev.up = up;
   dev.driver.stateChanged?.(dev);
   if (up) {
@@ -105,7 +117,7 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
       ns.fib.remove(route);
       gone.push(route);
     }
-    for (const neigh of [...dev.neighs.values()]) neighRemove(ns, neigh);
+    neighs = forgetNeighs(dev);
   }
   ns.fib.changed();
   return () => {
@@ -114,8 +126,25 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
       loopbackAddr();
     } else for (const route of gone) ns.fib.add(route);
     dev.up = !up;
+    neighs();
     dev.driver.stateChanged?.(dev);
     ns.fib.changed();
+  };
+}
+
+/** What a neighbour entry comes back as: one that a timer was running for is STALE, one without a MAC is gone. */
+const TIMED = NUD_DELAY | NUD_PROBE;
+const KEPT = NUD_PERMANENT | NUD_REACHABLE | NUD_STALE | NUD_NOARP;
+
+/** Undone, the entries are there again, but not the packets that waited for them. */
+function forgetNeighs(dev: NetDev): Undo {
+  const gone = [...dev.neighs.values()];
+  for (const neigh of gone) neighRemove(dev.ns, neigh);
+  return () => {
+    for (const n of gone) {
+      const state = (n.state & TIMED) !== 0 ? NUD_STALE : n.state;
+      if ((state & KEPT) !== 0) neighUpdate(dev.ns, neighFor(dev, n.address), n.mac, state);
+    }
   };
 }
 
@@ -123,10 +152,14 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
 export function setMaster(dev: NetDev, master: NetDev | null): Undo {
   const old = dev.master;
   const oldPort = old !== null && old.driver instanceof Bridge ? old.driver.port(dev) : undefined;
+  const [oldMac, masterMac] = [old?.mac, master?.mac];
   if (old !== null && old.driver instanceof Bridge) old.driver.removePort(dev);
   if (master !== null && master.driver instanceof Bridge) master.driver.addPort(dev);
   return () => {
-    if (master !== null && master.driver instanceof Bridge) master.driver.removePort(dev);
+    if (master !== null && master.driver instanceof Bridge) {
+      master.driver.removePort(dev);
+      master.driver.takeMac(masterMac ?? master.mac);
+    }
     if (old !== null && old.driver instanceof Bridge) {
       const port = old.driver.addPort(dev);
       if (oldPort !== undefined) {
@@ -134,6 +167,7 @@ export function setMaster(dev: NetDev, master: NetDev | null): Undo {
         port.isolated = oldPort.isolated;
         port.learning = oldPort.learning;
       }
+      old.driver.takeMac(oldMac ?? old.mac);
     }
   };
 }
@@ -142,10 +176,10 @@ export function setMaster(dev: NetDev, master: NetDev | null): Undo {
 export function addAddr(dev: NetDev, addr: IfAddr): Undo {
   const ns = dev.ns;
   dev.addrs = [...dev.addrs, addr];
-  ns.fib.add(localRoute(dev, addr));
-  if (dev.up) addPrefixRoutes(dev, addr);
+  // Another address of the interface may have brought the same route.
+  const added = [localRoute(dev, addr), ...(dev.up ? prefixRoutes(dev, addr) : [])].filter((r) => ns.fib.add(r));
   return () => {
-    for (const route of [...prefixRoutes(dev, addr), localRoute(dev, addr)]) removeLike(ns, route);
+    for (const route of added) if (!ns.fib.remove(route)) removeLike(ns, route);
     dev.addrs = dev.addrs.filter((a) => a !== addr);
   };
 }
@@ -153,13 +187,14 @@ export function addAddr(dev: NetDev, addr: IfAddr): Undo {
 export function removeAddr(dev: NetDev, addr: IfAddr): Undo {
   const ns = dev.ns;
   const gone: Route[] = [];
-  for (const route of [...prefixRoutes(dev, addr), localRoute(dev, addr)]) {
+  const twin = dev.addrs.some((a) => a !== addr && a.address === addr.address);
+  for (const route of [...prefixRoutes(dev, addr), ...(twin ? [] : [localRoute(dev, addr)])]) {
     const found = removeLike(ns, route);
     if (found !== null) gone.push(found);
   }
   // Routes that prefer this source go with it (fib_sync_down_addr).
   for (const route of [...ns.fib.routes()]) {
-    if (route.src !== addr.address || route.dev !== dev) continue;
+    if (twin || route.src !== addr.address || route.dev !== dev) continue;
     ns.fib.remove(route);
     gone.push(route);
   }

@@ -113,10 +113,15 @@ export class TcpSocket {
   #dst: Dst;
   #ipId: number;
   // Sending: what is not yet acknowledged starts at #una and stands in #buffer; a FIN follows the last octet.
+  // After a timeout #next goes back to #una and sending starts over; #max is the furthest that was ever sent.
   #una: number;
   #next: number;
+  #max: number;
+  /** While a fast retransmission is going on: what was sent when it began. */
+  #recover: number | null = null;
   #buffer: Uint8Array = NOTHING;
   #finQueued = false;
+  #finSent = false;
   #peerWindow = 0;
   #peerScale = 0;
   #mss = 536;
@@ -156,6 +161,7 @@ export class TcpSocket {
     this.#handler = { data: () => {} };
     this.#una = ns.random.u32();
     this.#next = this.#una;
+    this.#max = this.#una;
     this.#ipId = ns.random.int(0x10000);
   }
 
@@ -279,7 +285,7 @@ export class TcpSocket {
       const mss = info - ipv4.HEADER_LEN - tcp.HEADER_LEN - (this.#timestamps ? 12 : 0);
       if (mss > 0 && mss < this.#mss) {
         this.#mss = mss;
-        this.#retransmit();
+        this.#startOver();
       }
       return;
     }
@@ -322,7 +328,7 @@ export class TcpSocket {
 
   /** Takes an acknowledgement; answers false if the segment is of no use. */
   #acknowledged(ack: number, window: number, len: number): boolean {
-    if (before(this.#next, ack)) {
+    if (before(this.#max, ack)) {
       this.#sendAck();
       return false;
     }
@@ -349,11 +355,16 @@ export class TcpSocket {
     const data = Math.min(grown, this.#buffer.length);
     this.#buffer = this.#buffer.slice(data);
     this.#una = ack;
+    if (before(this.#next, ack)) this.#next = ack;
     this.#measure(ack);
     this.#cwnd += this.#cwnd < this.#ssthresh ? grown / this.#mss : 1 / this.#cwnd;
     this.#cancel();
+    if (this.#recover !== null) {
+      if (before(ack, this.#recover)) this.#retransmit();
+      else this.#recover = null;
+    }
     if (this.#una !== this.#next) this.#arm();
-    else if (this.#finQueued && this.#buffer.length === 0) this.#finAcked();
+    else if (this.#finSent && this.#una === this.#max) this.#finAcked();
     return true;
   }
 
@@ -431,6 +442,7 @@ export class TcpSocket {
     const finSent = sent > this.#buffer.length;
     if (this.#finQueued && at === this.#buffer.length && !finSent && this.#finDue()) {
       this.#transmit(tcp.ACK | tcp.FIN, this.#next, 0, 0);
+      this.#finSent = true;
       this.#next = (this.#next + 1) >>> 0;
       any = true;
     }
@@ -446,7 +458,20 @@ export class TcpSocket {
   #fast(): void {
     this.#ssthresh = Math.max(2, this.#cwnd / 2);
     this.#cwnd = this.#ssthresh;
+    this.#recover = this.#max;
     this.#retransmit();
+  }
+
+  /** Sends everything that is not acknowledged again, as fast as the congestion window allows. */
+  #startOver(): void {
+    if (this.#state === "SYN_SENT" || this.#state === "SYN_RECV" || this.#peerWindow === 0) {
+      this.#retransmit();
+      return;
+    }
+    this.#timed = null;
+    this.#recover = null;
+    this.#next = this.#una;
+    this.#push();
   }
 
   /** The oldest segment again. */
@@ -485,12 +510,14 @@ export class TcpSocket {
     this.#rto = Math.min(RTO_MAX, this.#rto * 2);
     this.#ssthresh = Math.max(2, this.#cwnd / 2);
     this.#cwnd = 1;
-    this.#retransmit();
+    this.#startOver();
     this.#arm();
   }
 
   /** RFC 6298 section 2. */
   #measure(ack: number): void {
+    // New data got through: the doubling is over (Linux has a measurement from the timestamps).
+    if (this.#srtt > 0) this.#rto = this.#timeoutOf();
     if (this.#timed === null || before(ack, this.#timed.seq)) return;
     const rtt = this.ns.world.loop.time - this.#timed.at;
     this.#timed = null;
@@ -501,7 +528,11 @@ export class TcpSocket {
       this.#rttvar = 0.75 * this.#rttvar + 0.25 * Math.abs(this.#srtt - rtt);
       this.#srtt = 0.875 * this.#srtt + 0.125 * rtt;
     }
-    this.#rto = Math.min(RTO_MAX, Math.max(RTO_MIN, this.#srtt + 4 * this.#rttvar));
+    this.#rto = this.#timeoutOf();
+  }
+
+  #timeoutOf(): number {
+    return Math.min(RTO_MAX, Math.max(RTO_MIN, this.#srtt + 4 * this.#rttvar));
   }
 
   #timeWait(): void {
@@ -533,6 +564,8 @@ export class TcpSocket {
   #transmit(flags: number, seq: number, from: number, len: number, mss = 0): void {
     const ns = this.ns;
     if (!ns.fib.valid(this.#dst)) this.#dst = ns.fib.dst(this.remote);
+    const last = (seq + len + ((flags & (tcp.SYN | tcp.FIN)) !== 0 ? 1 : 0)) >>> 0;
+    if (before(this.#max, last)) this.#max = last;
     const syn = (flags & tcp.SYN) !== 0;
     const answer = (flags & tcp.ACK) !== 0;
     const head = {

@@ -4,6 +4,7 @@
  * sockets see are whole. Namespaces, processes and interfaces are gone after `close`, and at the end of the process.
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -19,6 +20,13 @@ const PATIENCE = 3_000;
 
 /** What the kernel lab needs of the machine, for `missing`. */
 export const KERNEL_LAB_NEEDS: readonly string[] = ["root", "netns", "ip", "bridge", "ethtool", "perl"];
+
+/** The reason why bridged packets would not pass the IP hooks here, or null: the emulator has them as kubelet wants them. */
+export function bridgeFilterMissing(): string | null {
+  const file = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+  if (!existsSync(file)) spawnSync("modprobe", ["br_netfilter"], { stdio: "ignore" });
+  return existsSync(file) ? null : "needs the kernel module br_netfilter";
+}
 
 let labs = 0;
 

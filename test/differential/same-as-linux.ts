@@ -3,7 +3,7 @@ import { expect, type TestContext } from "vitest";
 import { missing } from "../support/needs.ts";
 import { compare } from "./compare.ts";
 import { EmulatedLab } from "./emulated-lab.ts";
-import { KERNEL_LAB_NEEDS, KernelLab } from "./kernel-lab.ts";
+import { bridgeFilterMissing, KERNEL_LAB_NEEDS, KernelLab } from "./kernel-lab.ts";
 import type { Frame, Frames, Lab } from "./lab.ts";
 import { isPureAck } from "./same-frame.ts";
 
@@ -23,7 +23,7 @@ export type WalkOptions = {
 
 /** Skips the test, with the reason, where the kernel's lab cannot be built. */
 export async function sameAsLinux(context: TestContext, walk: Walk, options: WalkOptions = {}): Promise<void> {
-  const reason = missing(...KERNEL_LAB_NEEDS, ...(options.needs ?? []));
+  const reason = missing(...KERNEL_LAB_NEEDS, ...(options.needs ?? [])) ?? bridgeFilterMissing();
   if (reason !== null) context.skip(reason);
   const emulated = new EmulatedLab();
   const ours = await walk(emulated);

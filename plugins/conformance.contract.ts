@@ -274,6 +274,16 @@ export function pluginConformance(
         expect(await hostVeths()).toHaveLength(1);
       });
 
+      it("refuses a second ADD of one attachment, and leaves the first as it is", async () => {
+        await node.call("ADD", bridgeConf(), at);
+        const other = await backend.addNetns("pod-2");
+        for (const where of [netns, other])
+          expect((await node.call("ADD", bridgeConf(), { netns: where })).error.code).toBe(101);
+        expect(await node.leases(DATA, "net")).toEqual({ "10.1.0.2": "c1 eth0" });
+        expect(await link(netns, "eth0")).toBeDefined();
+        expect(await hostVeths()).toHaveLength(1);
+      });
+
       it("leaves nothing of an ADD whose wiring fails", async () => {
         // a route whose gateway cannot be reached is refused after veth, addresses and rules are planned
         const ipam = { ...IPAM, routes: [{ dst: "10.0.0.0/8", gw: "172.16.0.1" }] };

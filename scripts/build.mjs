@@ -19,6 +19,7 @@ await build({
   ...common,
   entryPoints: ["cli/main.ts"],
   outfile: `${dist}/podwire.mjs`,
+  external: ["koffi"],
   format: "esm",
   // commander and pcap-parser are CommonJS: what they require of Node goes through this.
   banner: {

@@ -76,10 +76,11 @@ function broadcastOf(octets: Buffer, len: number): Buffer {
   return broadcast;
 }
 
-export function writeAddress(out: AttrStream, op: AddrOp, index: number): void {
+export function writeAddress(out: AttrStream, op: AddrOp, index: number, noDad: boolean): void {
   const { family, octets, len } = parsePrefix(op.address, "address");
   const withBroadcast = op.op === "addr.add" && family === AF_INET && len < 31;
-  out.emit(formatAddressHead({ family, prefixlen: len, index, scope: SCOPES[op.scope ?? "global"] }));
+  const flags = noDad ? { flags: { nodad: true } as const } : {};
+  out.emit(formatAddressHead({ family, prefixlen: len, index, scope: SCOPES[op.scope ?? "global"], ...flags }));
   out.emit(
     formatAddressAttrs({
       local: octets,

@@ -231,13 +231,21 @@ export class Transaction {
 
   #address(op: AddrOp): void {
     const index = this.#indexOf(op.netns, op.dev);
+    const noDad = this.#hasNoDad(op);
     const send = (some: AddrOp): void => {
       const [type, flags] = some.op === "addr.add" ? [RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL] : [RTM_DELADDR, 0];
       const what = `address ${op.address} on ${op.dev} in ${op.netns}`;
-      this.#request(op.netns, type, flags, (out) => writeAddress(out, some, index), what);
+      this.#request(op.netns, type, flags, (out) => writeAddress(out, some, index, noDad), what);
     };
     send(op);
     this.#undo.push(() => send({ ...op, op: op.op === "addr.add" ? "addr.del" : "addr.add" }));
+  }
+
+  /** Where duplicates are not looked for, an address of IPv6 can be used at once, not only when the kernel gets to it. */
+  #hasNoDad(op: AddrOp): boolean {
+    if (op.op === "addr.del" || !op.address.includes(":")) return false;
+    const key = `net.ipv6.conf.${op.dev.replaceAll(".", "/")}.accept_dad`;
+    return this.#spaces.run(op.netns, () => readSysctl(key)) === "0";
   }
 
   #sendRoute(op: RouteOp, oif: number | undefined): void {

@@ -1,9 +1,10 @@
 /** One call of a plugin seen from the caller: run it, understand its answer or its error. */
-import { BAD_PLUGIN, CniError } from "./error.ts";
+import { BAD_PLUGIN, CniError, EXISTS } from "./error.ts";
 import { isObject } from "./fields.ts";
-import type { Exec, ExecRequest } from "./host.ts";
+import type { Exec, ExecRequest, PluginHost } from "./host.ts";
 import { parseResult } from "./result.ts";
 import type { CmdArgs, Command, Json, Result } from "./types.ts";
+import type { Undo } from "./undo.ts";
 
 function jsonOf(text: string): Json | undefined {
   try {
@@ -59,4 +60,24 @@ export function delegateRequest(
   stdin: string = args.stdin,
 ): ExecRequest {
   return { type, path: args.path, env: { ...args.env, CNI_COMMAND: command }, stdin };
+}
+
+/**
+ * The addresses of an IPAM plugin, which are given back if this call fails, also by a DEL after a failed ADD of it
+ * (specification, section 4). Not where it refused because the attachment has addresses: those are another call's.
+ */
+export async function addresses(type: string, args: CmdArgs, host: PluginHost, undo: Undo): Promise<Result> {
+  const warn = (text: string): void => host.warn(text);
+  let foreign = false;
+  undo.push(async () => {
+    if (!foreign) await call(host.exec, delegateRequest(type, args, "DEL"), warn);
+  });
+  try {
+    const result = await callAdd(host.exec, delegateRequest(type, args), args.cniVersion, warn);
+    if (result.ips.length === 0) throw new CniError(BAD_PLUGIN, `plugin "${type}": gave no address`);
+    return result;
+  } catch (error) {
+    foreign = error instanceof CniError && error.code === EXISTS;
+    throw error;
+  }
 }

@@ -9,9 +9,9 @@
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { formatCidr, parseCidr } from "../../ipam/ip.ts";
-import { call, callAdd, delegateRequest } from "../cni/call.ts";
+import { addresses, call, delegateRequest } from "../cni/call.ts";
 import { cleanupBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
-import { BAD_PLUGIN, CniError, EXISTS, NOT_AS_ADDED, throwAll, UNAVAILABLE } from "../cni/error.ts";
+import { CniError, EXISTS, NOT_AS_ADDED, throwAll, UNAVAILABLE } from "../cni/error.ts";
 import type { PluginHost } from "../cni/host.ts";
 import { type CmdArgs, EMPTY_RESULT, type Interface, type Plugin, type Result } from "../cni/types.ts";
 import { Undo } from "../cni/undo.ts";
@@ -53,12 +53,15 @@ function isRace(error: unknown, conf: BridgeConf, names: Names): boolean {
   return failed.op === "addr.del" && failed.dev === conf.bridge;
 }
 
+async function requireFree({ netns, ifname }: CmdArgs, backend: Backend): Promise<void> {
+  if ((await backend.link(netns, ifname)) !== undefined)
+    throw new CniError(EXISTS, `sandbox ${netns}: interface ${ifname} exists already`);
+}
+
 async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: BridgeConf, ipam: Result): Promise<Names> {
   const { netns, ifname, containerId } = args;
   for (let attempt = 1; ; attempt++) {
-    if ((await backend.link(netns, ifname)) !== undefined) {
-      throw new CniError(EXISTS, `sandbox ${netns}: interface ${ifname} exists already`);
-    }
+    if (attempt > 1) await requireFree(args, backend);
     const names = drawNames(host);
     const world = await readWorld(backend, conf, netns);
     try {
@@ -92,15 +95,9 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
   const backend = await sandboxBackend(args, host);
   const undo = new Undo((text) => host.warn(text));
   return undo.guard(async () => {
-    let ipam = EMPTY_RESULT;
-    const { ipamType } = conf;
-    if (ipamType !== undefined) {
-      undo.push(async () => {
-        await call(host.exec, delegateRequest(ipamType, args, "DEL"), (text) => host.warn(text));
-      });
-      ipam = await callAdd(host.exec, delegateRequest(ipamType, args), args.cniVersion, (text) => host.warn(text));
-      if (ipam.ips.length === 0) throw new CniError(BAD_PLUGIN, `plugin "${ipamType}": gave no address`);
-    }
+    // before an address is taken: the other attachment of that name may have one, which must stay
+    await requireFree(args, backend);
+    const ipam = conf.ipamType === undefined ? EMPTY_RESULT : await addresses(conf.ipamType, args, host, undo);
     const { hostIfname } = await wire(args, host, backend, conf, ipam);
     undo.push(() => unwire(args, host, conf, backend, true));
     const ips = withGateways(conf, ipam.ips);
@@ -124,21 +121,21 @@ async function unwire(
   const owner = { network: conf.network, containerId: args.containerId };
   for (let attempt = 1; ; attempt++) {
     const ops: RtnlOp[] = [];
-    let addresses = args.prevResult?.ips.map((ip) => ip.address);
-    let exactly = addresses;
+    let all = args.prevResult?.ips.map((ip) => ip.address);
+    let exactly = all;
     if (hasSandbox) {
       if ((await backend.link(args.netns, args.ifname)) !== undefined) {
         ops.push({ op: "link.del", netns: args.netns, name: args.ifname });
         const own = (await backend.addrs(args.netns, args.ifname)).filter((a) => a.scope !== "link");
         // others may have added to it since: the exact removal is for what ADD told
         exactly ??= own.map((a) => a.address);
-        addresses = [...(addresses ?? []), ...own.map((a) => a.address)];
+        all = [...(all ?? []), ...own.map((a) => a.address)];
       }
     }
     if (conf.ipMasq) {
       // the rules are known to the letter where ADD's result is: then nothing need be read, unless that fails
       const exact = attempt === 1 ? unmasqExactOps(owner, exactly ?? []) : [];
-      ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? addresses : undefined)));
+      ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? all : undefined)));
     }
     if (ops.length === 0) return;
     try {

@@ -10,7 +10,7 @@
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { bitsOf, type Cidr, formatCidr, formatIp, networkOf, parseCidr } from "../../ipam/ip.ts";
-import { call, callAdd, delegateRequest } from "../cni/call.ts";
+import { addresses, call, delegateRequest } from "../cni/call.ts";
 import { cleanupBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
 import { BAD_PLUGIN, CniError, EXISTS, NOT_AS_ADDED, throwAll } from "../cni/error.ts";
 import { badField, Fields } from "../cni/fields.ts";
@@ -139,8 +139,6 @@ function hostSide(dev: string, cidr: Cidr, gateway: string): readonly RtnlOp[] {
 async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: PtpConf, ipam: Result): Promise<Names> {
   const ipv6 = await hasIpv6(backend);
   for (let attempt = 1; ; attempt++) {
-    if ((await backend.link(args.netns, args.ifname)) !== undefined)
-      throw new CniError(EXISTS, `sandbox ${args.netns}: interface ${args.ifname} exists already`);
     const names = drawNames(host);
     try {
       await backend.apply(planAdd(conf, args, ipam, names, ipv6));
@@ -158,11 +156,9 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
   const backend = await sandboxBackend(args, host);
   const undo = new Undo((text) => host.warn(text));
   return undo.guard(async () => {
-    undo.push(async () => {
-      await call(host.exec, delegateRequest(conf.ipamType, args, "DEL"), (text) => host.warn(text));
-    });
-    const ipam = await callAdd(host.exec, delegateRequest(conf.ipamType, args), args.cniVersion, (t) => host.warn(t));
-    if (ipam.ips.length === 0) throw new CniError(BAD_PLUGIN, `plugin "${conf.ipamType}": gave no address`);
+    if ((await backend.link(args.netns, args.ifname)) !== undefined)
+      throw new CniError(EXISTS, `sandbox ${args.netns}: interface ${args.ifname} exists already`);
+    const ipam = await addresses(conf.ipamType, args, host, undo);
     const { hostIfname } = await wire(args, host, backend, conf, ipam);
     const [outside, inside] = [await backend.link("host", hostIfname), await backend.link(args.netns, args.ifname)];
     if (outside === undefined || inside === undefined)
@@ -184,14 +180,14 @@ async function unwire(args: CmdArgs, backend: Backend, conf: PtpConf, hasSandbox
   const known = args.prevResult?.ips.map((ip) => ip.address);
   for (let attempt = 1; ; attempt++) {
     const ops: RtnlOp[] = [];
-    let addresses = known;
+    let all = known;
     if (hasSandbox && (await backend.link(args.netns, args.ifname)) !== undefined) {
       ops.push({ op: "link.del", netns: args.netns, name: args.ifname });
-      addresses ??= (await backend.addrs(args.netns, args.ifname)).map((a) => a.address);
+      all ??= (await backend.addrs(args.netns, args.ifname)).map((a) => a.address);
     }
     if (conf.ipMasq) {
       const exact = attempt === 1 ? unmasqExactOps(owner, known ?? []) : [];
-      ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? addresses : undefined)));
+      ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? all : undefined)));
     }
     if (ops.length === 0) return;
     try {

@@ -8,11 +8,12 @@ import { EndpointSliceController } from "../../cluster/controllers/endpoint-slic
 import { ServiceController } from "../../cluster/controllers/service.ts";
 import { saltOf } from "../../cluster/controllers/standard.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig, parseProxyConfig } from "../../cluster/kube-proxy/config.ts";
-import { FlowEvaluator, type FlowVerdict, parseFlow } from "../../cluster/kube-proxy/evaluate.ts";
+import { FlowEvaluator, type FlowVerdict } from "../../cluster/kube-proxy/evaluate.ts";
 import { iptablesFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
 import { readSources } from "../../cluster/manifests/sources.ts";
 import { MemoryStore } from "../../cluster/store/store-memory.ts";
+import { parseFlow } from "../../cluster/trace/first-packet.ts";
 import { NetlinkError } from "../../dataplane/netns/rtnl-ops.ts";
 import { collect, integer } from "../cluster-options.ts";
 import { OK, UsageError } from "../exit.ts";

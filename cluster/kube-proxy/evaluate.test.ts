@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { KubeObject } from "../api/meta.ts";
+import { parseFlow } from "../trace/first-packet.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "./config.ts";
-import { FlowEvaluator, parseFlow } from "./evaluate.ts";
+import { FlowEvaluator } from "./evaluate.ts";
 import { iptablesFor } from "./render.ts";
 
 const NODE = "node-1";

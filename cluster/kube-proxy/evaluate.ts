@@ -19,24 +19,12 @@ import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { Skb } from "../../dataplane/skb/skb.ts";
 import type { PacketTrace, TracedRule, TraceStep } from "../../dataplane/skb/trace.ts";
 import { u16 } from "../../dataplane/wire/bytes.ts";
-import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
-import * as sctp from "../../dataplane/wire/sctp.ts";
-import * as tcp from "../../dataplane/wire/tcp.ts";
-import * as udp from "../../dataplane/wire/udp.ts";
-import { InputError } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
+import { type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import type { ProxyConfig } from "./config.ts";
-
-export type Flow = {
-  readonly protocol: "TCP" | "UDP" | "SCTP";
-  readonly src: Ipv4Addr;
-  readonly srcPort: number;
-  readonly dst: Ipv4Addr;
-  readonly dstPort: number;
-};
 
 export type FlowVerdict = {
   readonly flow: string;
@@ -47,32 +35,6 @@ export type FlowVerdict = {
   /** Whether the source address is replaced; where the source is one endpoint of several, as for the others. */
   readonly masquerade: boolean;
 };
-
-const PROTOCOLS: Readonly<Record<Flow["protocol"], number>> = {
-  TCP: ipv4.PROTO_TCP,
-  UDP: ipv4.PROTO_UDP,
-  SCTP: ipv4.PROTO_SCTP,
-};
-
-/** Reads "TCP 10.1.0.5:40000 > 10.96.0.1:443". Throws InputError naming where the text came from. */
-export function parseFlow(text: string, file: string, line: number): Flow {
-  const match = /^(tcp|udp|sctp)\s+([0-9.]+):([0-9]+)\s*(?:>|→|->)\s*([0-9.]+):([0-9]+)$/i.exec(text.trim());
-  const [src, dst] = [parseIpv4(match?.[2] ?? ""), parseIpv4(match?.[4] ?? "")];
-  const [srcPort, dstPort] = [Number(match?.[3]), Number(match?.[5])];
-  if (match === null || src === undefined || dst === undefined || !isPort(srcPort) || !isPort(dstPort)) {
-    const expected = "PROTOCOL ADDRESS:PORT > ADDRESS:PORT, such as TCP 10.1.0.5:40000 > 10.96.0.1:443";
-    throw new InputError({ file, line, field: "flow", found: JSON.stringify(text.trim()), expected });
-  }
-  return { protocol: (match[1] ?? "").toUpperCase() as Flow["protocol"], src, srcPort, dst, dstPort };
-}
-
-export function formatFlow(flow: Flow): string {
-  return `${flow.protocol} ${formatIpv4(flow.src)}:${flow.srcPort} > ${formatIpv4(flow.dst)}:${flow.dstPort}`;
-}
-
-function isPort(n: number): boolean {
-  return Number.isInteger(n) && n >= 1 && n <= 65535;
-}
 
 type Outcome = {
   readonly verdict: FlowVerdict["verdict"];
@@ -157,7 +119,7 @@ export class FlowEvaluator {
 
   #once(flow: Flow): Outcome {
     const ns = this.#host.root;
-    const skb = packetOf(flow, this.#world);
+    const skb = firstPacket(flow, this.#world);
     const matched = new MatchedRules();
     skb.trace = matched;
     try {
@@ -217,38 +179,6 @@ export class FlowEvaluator {
 function ended(verdict: number): { verdict: "reject" | "drop"; endpoint: null } {
   return { verdict: verdict === NF_REJECT ? "reject" : "drop", endpoint: null };
 }
-
-/** The flow's first packet, as it would be at PREROUTING. */
-function packetOf(flow: Flow, world: World): Skb {
-  const th = flow.protocol === "TCP" ? tcp.HEADER_LEN : flow.protocol === "UDP" ? udp.HEADER_LEN : SCTP_INIT;
-  const skb = world.pool.alloc(ipv4.HEADER_LEN + th);
-  const b = skb.buf;
-  const at = skb.data;
-  const off = at + ipv4.HEADER_LEN;
-  skb.network = at;
-  skb.transport = off;
-  skb.end = off + th;
-  skb.protocol = ethernet.ETH_P_IP;
-  b.fill(0, at, skb.end);
-  const { src, dst, srcPort, dstPort } = flow;
-  if (flow.protocol === "TCP") {
-    tcp.write(b, off, srcPort, dstPort, 1, 0, tcp.HEADER_LEN, tcp.SYN, 64240);
-    tcp.fillChecksum4(b, off, th, src, dst);
-  } else if (flow.protocol === "UDP") {
-    udp.write(b, off, srcPort, dstPort, th);
-    udp.fillChecksum4(b, off, th, src, dst);
-  } else {
-    udp.write(b, off, srcPort, dstPort, 0);
-    b[off + 12] = 1;
-    b[off + 15] = SCTP_INIT - 12;
-    sctp.fillChecksum(b, off, th);
-  }
-  ipv4.write(b, at, ipv4.HEADER_LEN + th, 1, ipv4.FLAG_DF, 64, PROTOCOLS[flow.protocol], src, dst, 0);
-  return skb;
-}
-
-/** Common header 12 and an INIT chunk of 20 octets. */
-const SCTP_INIT = 32;
 
 function byAddress(a: string, b: string): number {
   const key = (text: string): number => (parseIpv4(text.split(":")[0] ?? "") ?? 0) * 65536 + Number(text.split(":")[1]);

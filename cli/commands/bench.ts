@@ -1,10 +1,11 @@
 /** `podwire bench`: questions answered with numbers, as a table and as JSON lines. */
+import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { benchForward } from "../../bench/forward.ts";
 import { benchLookups } from "../../bench/lookups.ts";
 import type { Metric } from "../../bench/measure.ts";
 import { integer } from "../cluster-options.ts";
-import { OK, UNEXPECTED } from "../exit.ts";
+import { OK, UNEXPECTED, UsageError } from "../exit.ts";
 import { table } from "../print.ts";
 
 type Flags = {
@@ -15,7 +16,7 @@ type Flags = {
 };
 
 export function benchCommand(end: (code: number) => void): Command {
-  const bench = new Command("bench").description("measure: forwarding and rule lookups");
+  const bench = new Command("bench").description("measure: forwarding, rule lookups, CNI calls");
   const options = (command: Command): Command =>
     command
       .option("--services <count>", "Services in the ruleset", integer(1, 100_000), 1000)
@@ -31,6 +32,19 @@ export function benchCommand(end: (code: number) => void): Command {
     options(new Command("lookups"))
       .description("what the first packet of a flow costs with many Services")
       .action((flags: Flags) => end(report(benchLookups({ ...flags, progress: progress(flags) }), flags))),
+  );
+  bench.addCommand(
+    new Command("cni")
+      .description("what calls of the CNI plugins take, against another directory of plugins; needs root")
+      .argument("<other>", "such as /usr/lib/cni")
+      .option("--ours <dir>", "the plugins to compare with them", fileURLToPath(new URL("./cni", import.meta.url)))
+      .option("--rounds <count>", "rounds of both in turn; their median counts", integer(1, 1000), 15)
+      .option("-q, --quiet", "JSON lines only")
+      .action(async (other: string, flags: Flags & { readonly ours: string; readonly rounds: number }) => {
+        if (process.getuid?.() !== 0) throw new UsageError("bench cni: needs root, to make network namespaces");
+        const { benchCni } = await import("../../bench/cni.ts");
+        end(report(await benchCni({ ...flags, other, progress: progress(flags) }), flags));
+      }),
   );
   return bench;
 }

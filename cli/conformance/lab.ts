@@ -2,7 +2,7 @@
  * Where the conformance suite runs a plugin: a namespace that stands for the host, a sandbox, a directory for state. Only
  * the executables of the directory under test are started; what they did is looked at through the kernel.
  */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -83,8 +83,7 @@ export class Lab {
     return existsSync(join(this.plugins, plugin));
   }
 
-  /** Runs a plugin in the host's namespace. A variable of "-" is not set at all. */
-  call(plugin: string, command: string, conf: Json | string, env: Readonly<Record<string, string>> = {}): Answer {
+  #environment(command: string, env: Readonly<Record<string, string>>): Record<string, string> {
     const all = {
       PATH: process.env.PATH ?? "",
       CNI_COMMAND: command,
@@ -94,12 +93,40 @@ export class Lab {
       CNI_PATH: this.plugins,
       ...env,
     };
-    const given = Object.fromEntries(Object.entries(all).filter(([, value]) => value !== "-"));
+    return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== "-"));
+  }
+
+  /** Runs a plugin in the host's namespace. A variable of "-" is not set at all. */
+  call(plugin: string, command: string, conf: Json | string, env: Readonly<Record<string, string>> = {}): Answer {
+    const given = this.#environment(command, env);
     const input = typeof conf === "string" ? conf : JSON.stringify(conf);
     const { status, stdout, stderr } = this.#spaces.run("host", () =>
       spawnSync(join(this.plugins, plugin), [], { env: given, input, encoding: "utf8", timeout: PATIENCE_MS }),
     );
     return { status, stdout: stdout ?? "", stderr: stderr ?? "", json: objectOf(stdout ?? "") };
+  }
+
+  /** The same beside others. */
+  start(
+    plugin: string,
+    command: string,
+    conf: JsonObject,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Answer> {
+    const given = this.#environment(command, env);
+    const child = this.#spaces.run("host", () => spawn(join(this.plugins, plugin), [], { env: given }));
+    child.stdin.end(JSON.stringify(conf));
+    return new Promise((resolve, reject) => {
+      let [stdout, stderr] = ["", ""];
+      child.stdout.on("data", (part) => {
+        stdout += part;
+      });
+      child.stderr.on("data", (part) => {
+        stderr += part;
+      });
+      child.on("error", reject);
+      child.on("close", (status) => resolve({ status, stdout, stderr, json: objectOf(stdout) }));
+    });
   }
 
   /** A call that must succeed. */

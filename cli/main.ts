@@ -7,6 +7,7 @@ import { benchCommand } from "./commands/bench.ts";
 import { captureCommand } from "./commands/capture.ts";
 import { cniCommand } from "./commands/cni.ts";
 import { execCommand } from "./commands/exec.ts";
+import { explainCommand } from "./commands/explain.ts";
 import { netnsCommand } from "./commands/netns.ts";
 import { proxyCommand } from "./commands/proxy.ts";
 import { testCommand } from "./commands/test.ts";
@@ -31,6 +32,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .addCommand(upCommand(end))
     .addCommand(captureCommand(end))
     .addCommand(execCommand(end))
+    .addCommand(explainCommand(end))
     .addCommand(proxyCommand(end))
     .addCommand(benchCommand(end))
     .addCommand(cniCommand(end))

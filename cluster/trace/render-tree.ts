@@ -91,6 +91,11 @@ function verdictLines(result: TraceResult, paint: Paint): string[] {
   if (result.verdict === "delivered" && to !== null) {
     const where = `${to.kind} ${to.namespace === "" ? "" : `${to.namespace}/`}${to.name}`;
     const port = to.port === null ? to.ip : `${to.ip}:${to.port}`;
+    if (to.kind === "Device") {
+      const masq = result.masqueraded ? ", masqueraded" : "";
+      lines.push(paint.good(`✔ leaves by ${to.name} for ${port}${masq}`), rulesLine(result, paint));
+      return lines;
+    }
     const seen = result.masqueraded ? ", which sees the source masqueraded" : "";
     const back =
       result.reply.verdict === "delivered"
@@ -107,10 +112,14 @@ function verdictLines(result: TraceResult, paint: Paint): string[] {
     lines.push(paint.bad(`✘ ${result.verdict}${hop}${why}`));
     if (reason?.advice !== undefined) lines.push(`  to allow it: ${reason.advice}`);
   }
+  lines.push(rulesLine(result, paint));
+  return lines;
+}
+
+function rulesLine(result: TraceResult, paint: Paint): string {
   const { examined, linear } = result.rules;
   const walk = linear === examined ? "" : ` (a linear walk: ${linear})`;
-  lines.push(paint.dim(`  ${examined} rule${examined === 1 ? "" : "s"} examined${walk}`));
-  return lines;
+  return paint.dim(`  ${examined} rule${examined === 1 ? "" : "s"} examined${walk}`);
 }
 
 /** Where the answer seems to come from, as the sender sees it. */

@@ -1,0 +1,74 @@
+/** `podwire explain`: what a node does with a flow, from its own dumps and nothing else. */
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import type { Dump } from "../../cluster/explain/dumps.ts";
+import { ExplainedNode } from "../../cluster/explain/explain.ts";
+import { parseFlow } from "../../cluster/trace/first-packet.ts";
+import { renderTree } from "../../cluster/trace/render-tree.ts";
+import type { Verdict } from "../../cluster/trace/result.ts";
+import { integer } from "../cluster-options.ts";
+import { OK, UNEXPECTED, UsageError } from "../exit.ts";
+import { type OutputFormat, paintFor, printResult } from "../print.ts";
+
+type Flags = {
+  readonly iptablesSave?: string;
+  readonly links?: string;
+  readonly addrs?: string;
+  readonly routes?: string;
+  readonly in?: string;
+  readonly seed: number;
+  readonly verbose?: boolean;
+  readonly output: OutputFormat;
+  readonly expect?: Verdict;
+};
+
+export function explainCommand(finish: (code: number) => void): Command {
+  return new Command("explain")
+    .description("say what a node does with a flow's first packet, from the node's own dumps")
+    .argument("<flow>", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'")
+    .option("--iptables-save <file>", "what iptables-save printed")
+    .option("--links <file>", "what `ip -j link` printed")
+    .option("--addrs <file>", "what `ip -j addr` printed")
+    .option("--routes <file>", "what `ip -j route` printed")
+    .option("--in <device>", "where the packet comes in (default: the device that leads back to its source)")
+    .option("--seed <number>", "seed of what rules leave to chance", integer(0, 2 ** 32 - 1), 1)
+    .option("-v, --verbose", "every rule that matched")
+    .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
+    .addOption(
+      new Option("--expect <verdict>", "exit with 1 unless this is the verdict").choices([
+        "delivered",
+        "rejected",
+        "dropped",
+      ]),
+    )
+    .action(async (flow: string, flags: Flags) => finish(await explain(flow, flags)));
+}
+
+async function explain(text: string, flags: Flags): Promise<number> {
+  const flow = parseFlow(text, "command line", 0);
+  const [links, addrs, routes, iptables] = [flags.links, flags.addrs, flags.routes, flags.iptablesSave].map(read);
+  const node = await ExplainedNode.load(
+    {
+      ...(links === undefined ? {} : { links }),
+      ...(addrs === undefined ? {} : { addrs }),
+      ...(routes === undefined ? {} : { routes }),
+      ...(iptables === undefined ? {} : { iptables }),
+    },
+    flags.seed,
+  );
+  const result = node.explain(flow, {
+    allRules: flags.verbose === true,
+    ...(flags.in === undefined ? {} : { input: flags.in }),
+  });
+  printResult(flags.output, result, () => renderTree(result, "from the node's dumps", paintFor(process.stdout)));
+  return result.verdict === (flags.expect ?? "delivered") ? OK : UNEXPECTED;
+}
+
+function read(file: string | undefined): Dump | undefined {
+  if (file === undefined) return undefined;
+  try {
+    return { file, text: readFileSync(file, "utf8") };
+  } catch (cause) {
+    throw new UsageError(`${file}: found nothing, expected a dump`, { cause });
+  }
+}

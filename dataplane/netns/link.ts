@@ -27,6 +27,7 @@ import {
   neighRemove,
   neighUpdate,
 } from "../neigh/neigh.ts";
+import { netfilterOf } from "../netfilter/restore-op.ts";
 import type { Random } from "../sim/random.ts";
 import { type Ipv4Addr, ipv4Of } from "../wire/ipv4-addr.ts";
 import { type Mac, macOf } from "../wire/mac-addr.ts";
@@ -118,6 +119,8 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
       gone.push(route);
     }
     neighs = forgetNeighs(dev);
+    // Connections that were masqueraded by this interface cannot come back the way they went (masq_device_event).
+    netfilterOf(ns)?.nat.dropMasquerade(dev.ifindex);
   }
   ns.fib.changed();
   return () => {
@@ -200,6 +203,7 @@ export function removeAddr(dev: NetDev, addr: IfAddr): Undo {
   }
   const before = dev.addrs;
   dev.addrs = before.filter((a) => a !== addr);
+  netfilterOf(ns)?.nat.dropMasquerade(dev.ifindex);
   return () => {
     dev.addrs = before;
     for (const route of gone) ns.fib.add(route);

@@ -1,5 +1,6 @@
 /** Applies operations to a host, whole or not at all: what was done before a failure is undone in reverse. */
 import type { Host } from "../host/host.ts";
+import { flushConntrack } from "../netfilter/conntrack-op.ts";
 import { restoreRules } from "../netfilter/restore-op.ts";
 import { addLinkOp, delLinkOp, setLinkOp } from "./apply-link.ts";
 import { addrOp, fdbOp, neighOp, routeOp, sysctlOp } from "./apply-net.ts";
@@ -53,6 +54,9 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
       return;
     case "iptables.restore":
       undo.push(restoreRules(host.netns(op.netns), op));
+      return;
+    case "conntrack.flush":
+      flushConntrack(host.netns(op.netns), op);
       return;
     default:
       throw new NetlinkError("EINVAL", `operation ${(op as { op: string }).op} is not known`, op);

@@ -133,6 +133,19 @@ export type IptablesRestore = {
   readonly source?: string;
 };
 
+/**
+ * Forgets the connections that were made to a port of this host, as conntrack -D does: what goes on must meet the rules
+ * again. It cannot be undone, and none being there is fine.
+ */
+export type ConntrackFlush = {
+  readonly op: "conntrack.flush";
+  readonly netns: NetnsRef;
+  readonly family: "ipv4" | "ipv6";
+  readonly protocol: "udp" | "tcp" | "sctp";
+  /** Of the original direction. */
+  readonly dstPort: number;
+};
+
 export type RtnlOp = LinkAdd | LinkSet | LinkDel | AddrOp | RouteOp | NeighOp | FdbOp | SysctlSet | IptablesRestore;
 
 /** A link as `ip -d -j link` shows it. */

@@ -146,7 +146,17 @@ export type ConntrackFlush = {
   readonly dstPort: number;
 };
 
-export type RtnlOp = LinkAdd | LinkSet | LinkDel | AddrOp | RouteOp | NeighOp | FdbOp | SysctlSet | IptablesRestore;
+export type RtnlOp =
+  | LinkAdd
+  | LinkSet
+  | LinkDel
+  | AddrOp
+  | RouteOp
+  | NeighOp
+  | FdbOp
+  | SysctlSet
+  | IptablesRestore
+  | ConntrackFlush;
 
 /** A link as `ip -d -j link` shows it. */
 export type LinkInfo = {

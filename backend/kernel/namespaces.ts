@@ -70,6 +70,16 @@ export class Namespaces {
     return space.socket;
   }
 
+  /** A socket of another protocol, for once. */
+  withSocket<T>(netns: NetnsRef, protocol: number, work: (socket: NetlinkSocket) => T): T {
+    const socket = this.run(netns, () => new NetlinkSocket(this.#libc, AttrStream, protocol));
+    try {
+      return work(socket);
+    } finally {
+      socket.close();
+    }
+  }
+
   /** Runs the work inside the namespace. */
   run<T>(netns: NetnsRef, work: () => T): T {
     const path = this.#pathOf(netns);

@@ -22,6 +22,7 @@ import {
   type RtnlOp,
   type SysctlSet,
 } from "../../dataplane/netns/rtnl-ops.ts";
+import { flushConntrack, NETLINK_NETFILTER } from "./conntrack.ts";
 import { AF_INET6, parseAddress, parsePrefix } from "./ip-text.ts";
 import type { Iptables } from "./iptables.ts";
 import {
@@ -138,6 +139,9 @@ export class Transaction {
         return;
       case "iptables.restore":
         this.#restore(op, later);
+        return;
+      case "conntrack.flush":
+        this.#spaces.withSocket(op.netns, NETLINK_NETFILTER, (socket) => flushConntrack(socket, op));
         return;
       default:
         throw new NetlinkError("EINVAL", `operation ${(op as { op: string }).op} is not known`, op);
@@ -357,7 +361,9 @@ export class Transaction {
 
   #restore(op: IptablesRestore, later: readonly RtnlOp[]): void {
     // the last one need not be undone, and reading the rules costs as much as writing them
-    const before = later.some((other) => other.op !== "link.del") ? this.#iptables.snapshot(op) : undefined;
+    const before = later.some((other) => other.op !== "link.del" && other.op !== "conntrack.flush")
+      ? this.#iptables.snapshot(op)
+      : undefined;
     this.#iptables.restore(op);
     if (before !== undefined) this.#undo.push(() => this.#iptables.restore(before));
   }

@@ -2,10 +2,11 @@
  * portmap: forwards ports of the host to a container, with iptables (the reference plugin's options). It runs after a
  * plugin that gave addresses and changes nothing in their result. Each call is one transaction.
  *
- * Left out for now: the nftables backend (refused with code 2) and flushing conntrack entries of UDP ports.
+ * Connections of UDP that were made to a port before its rules came or went are forgotten: they would go on past the rules
+ * for as long as packets come. Left out for now: the nftables backend (refused with code 2).
  */
 import type { Backend } from "../../backend/ops.ts";
-import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { type Cidr, contains, type Family, formatIp, parseCidr, parseIp } from "../../ipam/ip.ts";
 import { cleanupBackend, sandboxBackend, savedRules, socketOf, statusBackend } from "../cni/data-plane.ts";
 import { CniError, NOT_AS_ADDED, UNSUPPORTED_FIELD } from "../cni/error.ts";
@@ -145,11 +146,36 @@ async function localnetOps(backend: Backend, conf: PortmapConf, result: Result):
   return [{ op: "sysctl.set", netns: "host", key, value: "1" }];
 }
 
+/** Best effort: a data plane may have no connections, or no way to forget them. */
+async function forgetUdp(backend: Backend, conf: PortmapConf, host: PluginHost): Promise<void> {
+  const ops = ([4, 6] as const).flatMap((family) =>
+    mappingsFor(conf.mappings, family)
+      .filter((mapping) => mapping.protocol === "udp")
+      .map(({ hostPort }): RtnlOp => {
+        const name = family === 4 ? "ipv4" : "ipv6";
+        return { op: "conntrack.flush", netns: "host", family: name, protocol: "udp", dstPort: hostPort };
+      }),
+  );
+  if (ops.length === 0) return;
+  try {
+    await backend.apply(ops);
+  } catch (error) {
+    if (!(error instanceof NetlinkError)) throw error;
+    if (!/^E(?:INVAL|OPNOTSUPP)$/.test(error.code)) host.warn(`connections to UDP ports: ${error.message}`);
+  }
+}
+
 async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
   const conf = parsePortmapConf(args.conf);
   const result = needPrevResult(args);
   if (conf.mappings.length === 0) return result;
   const backend = await sandboxBackend(args, host);
+  await addRules(backend, conf, args, result);
+  await forgetUdp(backend, conf, host);
+  return result;
+}
+
+async function addRules(backend: Backend, conf: PortmapConf, args: CmdArgs, result: Result): Promise<void> {
   const owner = { network: args.name, containerId: args.containerId };
   const exact = targets(result).flatMap((target) => {
     const { family } = target.ip;
@@ -157,7 +183,7 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
     return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
   });
   const local = await localnetOps(backend, conf, result);
-  if (await tryExact(backend, [...local, ...exact])) return result;
+  if (await tryExact(backend, [...local, ...exact])) return;
   await replan(backend, async () => {
     const ops: RtnlOp[] = [];
     for (const target of targets(result)) {
@@ -168,7 +194,6 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
     }
     return ops.length === 0 ? [] : [...local, ...ops];
   });
-  return result;
 }
 
 async function removeRules(backend: Backend, plan: (saved: SavedTable) => string | undefined): Promise<void> {
@@ -195,8 +220,9 @@ async function del(args: CmdArgs, host: PluginHost): Promise<void> {
     const text = forwardDelExactText(owner, mappingsFor(conf.mappings, family), optionsFor(conf, family));
     return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
   });
-  if (exact.length > 0 && (await tryExact(backend, exact))) return;
-  await removeRules(backend, (saved) => forwardDelText(saved, owner));
+  if (exact.length === 0 || !(await tryExact(backend, exact)))
+    await removeRules(backend, (saved) => forwardDelText(saved, owner));
+  await forgetUdp(backend, conf, host);
 }
 
 async function check(args: CmdArgs, host: PluginHost): Promise<void> {

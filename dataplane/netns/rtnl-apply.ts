@@ -1,6 +1,7 @@
 /** Applies operations to a host, whole or not at all: what was done before a failure is undone in reverse. */
 import type { Host } from "../host/host.ts";
 import { flushConntrack } from "../netfilter/conntrack-op.ts";
+import { ipsetOp } from "../netfilter/ipset-text.ts";
 import { restoreRules } from "../netfilter/restore-op.ts";
 import { addLinkOp, delLinkOp, setLinkOp } from "./apply-link.ts";
 import { addrOp, fdbOp, neighOp, routeOp, sysctlOp } from "./apply-net.ts";
@@ -54,6 +55,9 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
       return;
     case "iptables.restore":
       undo.push(restoreRules(host.netns(op.netns), op));
+      return;
+    case "ipset.restore":
+      undo.push(ipsetOp(host.netns(op.netns), op));
       return;
     case "conntrack.flush":
       flushConntrack(host.netns(op.netns), op);

@@ -146,6 +146,15 @@ export type ConntrackFlush = {
   readonly dstPort: number;
 };
 
+/** One `ipset restore` text, applied whole or not at all. */
+export type IpsetRestore = {
+  readonly op: "ipset.restore";
+  readonly netns: NetnsRef;
+  readonly text: string;
+  /** What to call the text in an error. */
+  readonly source?: string;
+};
+
 export type RtnlOp =
   | LinkAdd
   | LinkSet
@@ -156,6 +165,7 @@ export type RtnlOp =
   | FdbOp
   | SysctlSet
   | IptablesRestore
+  | IpsetRestore
   | ConntrackFlush;
 
 /** A link as `ip -d -j link` shows it. */

@@ -60,6 +60,8 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
       const noflush = op.noflush ? " --noflush" : "";
       return [`ip netns exec ${ns} iptables-restore -w${noflush} <<'END'`, op.text.trimEnd(), "END"];
     }
+    case "ipset.restore":
+      return [`ip netns exec ${ns} ipset restore <<'END'`, op.text.trimEnd(), "END"];
     case "conntrack.flush":
       throw new Error("no walk flushes connections: conntrack(8) is not among the tools of the tests");
   }

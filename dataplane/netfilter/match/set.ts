@@ -1,6 +1,7 @@
 /** `-m set` (xt_set.c): whether addresses and ports of the packet are in an ipset. */
 import { u16 } from "../../wire/bytes.ts";
 import * as ipv4 from "../../wire/ipv4.ts";
+import type { IpSet } from "../ipset.ts";
 import type { NfPacket } from "../packet.ts";
 import type { MatchModule } from "./module.ts";
 
@@ -18,6 +19,19 @@ function portOf(p: NfPacket, side: "src" | "dst"): number {
   return u16(p.b, p.transport + (side === "src" ? 0 : 2));
 }
 
+/** A set with more dimensions than the rule has words never matches; words too many are not looked at. */
+function holds(set: IpSet, m: SetMatch, p: NfPacket): boolean {
+  if (set.type === "list:set") return set.members.some((member) => holds(member, m, p));
+  const { dimensions, type } = set;
+  if (m.sides.length < dimensions) return false;
+  const ported = type === "bitmap:port" || dimensions > 1;
+  const port = ported ? portOf(p, m.sides[type === "bitmap:port" ? 0 : 1] ?? "dst") : 0;
+  if (port < 0) return false;
+  const a = m.sides[0] === "src" ? p.src : p.dst;
+  const b = m.sides[2] === "src" ? p.src : p.dst;
+  return set.has(a, ported ? (p.proto << 16) | port : 0, b, p.ns.world.loop.time);
+}
+
 export const setMatch: MatchModule<SetMatch> = {
   name: "set",
   options: { "--match-set": { args: 2, not: true } },
@@ -32,9 +46,6 @@ export const setMatch: MatchModule<SetMatch> = {
   print: (m) => `${m.not ? " !" : ""} --match-set ${m.set} ${m.sides.join(",")}`,
   test(m, p) {
     const set = p.state.sets.get(m.set);
-    if (set === undefined) return false;
-    const address = m.sides[0] === "src" ? p.src : p.dst;
-    const port = set.type === "hash:ip,port" ? portOf(p, m.sides[1] ?? "dst") : 0;
-    return (port >= 0 && set.has(address, p.proto, port)) !== m.not;
+    return set !== undefined && holds(set, m, p) !== m.not;
   },
 };

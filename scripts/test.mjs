@@ -11,6 +11,11 @@ const TOOLS = {
   tcpdump: "tcpdump",
   ethtool: "ethtool",
   ipset: "ipset",
+  podman: "podman",
+  crun: "crun",
+  ctr: "containerd",
+  runc: "runc",
+  busybox: "busybox-static",
 };
 
 function has(command) {

@@ -27,6 +27,9 @@ const PORT = 9;
 const SMALL = 18;
 const LARGE = 1450 - 28;
 const BURST = 32;
+/** Source ports of new flows, and milliseconds between bursts: all ports take longer than a connection without answer lives. */
+const PORTS = 0x4000;
+const STEP = 80;
 
 export function benchForward(options: ForwardOptions): Metric[] {
   return [
@@ -51,27 +54,30 @@ function established(options: ForwardOptions): Metric {
   return measure(metric, layout, SMALL, options, send, { services: options.services });
 }
 
-/** Each packet from a port that no connection has used before; to services all over the ruleset. */
+/**
+ * Each packet from a port that no connection has; to services all over the ruleset. Time goes on with each burst, so that
+ * connections end before their port comes round again: as many are made as end.
+ */
 function newFlows(options: ForwardOptions): Metric {
   const metric = "forward.clusterip.newflow.udp64";
   options.progress?.(metric);
   const layout = withServices(options.services);
   const { fill } = pattern(SMALL);
-  const ns = layout.pods[0];
+  const { world, pods } = layout;
+  const sockets: UdpSocket[] = [];
+  for (let port = 0x8000; port < 0x8000 + PORTS; port++) {
+    const socket = UdpSocket.bind(pods[0], ANY, port, IGNORE);
+    if (socket === null) throw new Error(`${metric}: port ${port} is taken`);
+    sockets.push(socket);
+  }
   let flow = 0;
-  let socket: UdpSocket | null = null;
   const send = (): void => {
     const service = Math.imul(flow, 0x9e3779b1) >>> 0;
-    if (socket === null || flow % 0x4000 === 0) {
-      socket?.close();
-      socket = UdpSocket.bind(ns, ANY, 0x4000 + ((flow / 0x4000) % 0x4000), IGNORE);
-    }
-    socket?.send(serviceAddress(service % options.services), 80, fill, 0, SMALL);
+    sockets[flow % PORTS]?.send(serviceAddress(service % options.services), 80, fill, 0, SMALL);
     flow++;
+    if (flow % BURST === 0) world.loop.run({ deadline: world.loop.time + STEP });
   };
-  // A linear walk of tens of thousands of rules: fewer packets do.
-  const packets = Math.max(200, Math.min(options.packets, Math.floor(20_000_000 / (options.services * 8 + 100))));
-  return measure(metric, layout, SMALL, { ...options, packets }, send, { services: options.services });
+  return measure(metric, layout, SMALL, options, send, { services: options.services });
 }
 
 function measure(

@@ -14,6 +14,8 @@ export class World {
 
   /** Decides what rules leave to chance (`-m statistic --mode random`): true with this probability. Replaceable. */
   chance: (probability: number) => boolean;
+  /** How rules are found: by hash, or one after the other, which defines what the other must do. */
+  evaluator: "indexed" | "linear" = "indexed";
 
   constructor(seed = 1) {
     this.seed = seed;

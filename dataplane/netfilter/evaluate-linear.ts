@@ -28,7 +28,7 @@ import { CONTINUE } from "./target/module.ts";
 import { type ExtensionTarget, runTarget } from "./target/registry.ts";
 
 /** The deepest nesting of jumps. */
-const DEPTH = 64;
+export const DEPTH = 64;
 
 export class LinearEvaluator {
   readonly #stack: (ChainState | null)[] = new Array<ChainState | null>(DEPTH).fill(null);
@@ -44,7 +44,7 @@ export class LinearEvaluator {
     let depth = 0;
     for (;;) {
       if (i >= rules.length) {
-        if (depth === 0) return this.#policy(table, base, p);
+        if (depth === 0) return policy(table, base, p);
         depth--;
         state = this.#stack[depth] as ChainState;
         i = this.#back[depth] as number;
@@ -53,6 +53,7 @@ export class LinearEvaluator {
       }
       const rule = rules[i] as Rule;
       p.examined++;
+      p.linear++;
       if (!matches(rule, p)) {
         if (p.hotdrop) return NF_DROP;
         i++;
@@ -90,18 +91,19 @@ export class LinearEvaluator {
       i = 0;
     }
   }
+}
 
-  #policy(table: TableState, base: ChainState, p: NfPacket): number {
-    base.policyPackets++;
-    base.policyBytes += p.end - p.network;
-    if (base.chain.policy !== "DROP") return NF_ACCEPT;
-    p.traced?.push({ table: table.name, chain: base.chain.name, number: 0, text: "policy DROP" });
-    return NF_DROP;
-  }
+/** What becomes of a packet that no rule decided about. */
+export function policy(table: TableState, base: ChainState, p: NfPacket): number {
+  base.policyPackets++;
+  base.policyBytes += p.end - p.network;
+  if (base.chain.policy !== "DROP") return NF_ACCEPT;
+  p.traced?.push({ table: table.name, chain: base.chain.name, number: 0, text: "policy DROP" });
+  return NF_DROP;
 }
 
 /** Where a jump leads, kept beside the chain. */
-function destination(table: TableState, state: ChainState, i: number, name: string): ChainState {
+export function destination(table: TableState, state: ChainState, i: number, name: string): ChainState {
   if (state.targets === null) state.targets = new Array<ChainState | undefined>(state.chain.rules.length);
   const known = state.targets[i];
   if (known !== undefined) return known;
@@ -111,7 +113,7 @@ function destination(table: TableState, state: ChainState, i: number, name: stri
   return to;
 }
 
-function count(state: ChainState, i: number, p: NfPacket): void {
+export function count(state: ChainState, i: number, p: NfPacket): void {
   let c = state.counters;
   if (c === null) {
     c = new Float64Array(state.chain.rules.length * 2);

@@ -22,6 +22,7 @@ import {
   IP_CT_RELATED_REPLY,
   IP_CT_UNTRACKED,
 } from "./conntrack-entry.ts";
+import { IndexedEvaluator } from "./evaluate-indexed.ts";
 import { LinearEvaluator } from "./evaluate-linear.ts";
 import {
   HOOK_NAMES,
@@ -48,7 +49,8 @@ export class IptablesNetfilter implements Netfilter {
   readonly state: NfState = new NfState();
   readonly conntrack: Conntrack;
   readonly nat: Nat;
-  readonly #evaluator: LinearEvaluator = new LinearEvaluator();
+  readonly #indexed: IndexedEvaluator = new IndexedEvaluator();
+  readonly #linear: LinearEvaluator = new LinearEvaluator();
   readonly #packet: NfPacket;
   #tracking = false;
   #raw: TableState | null = null;
@@ -70,6 +72,11 @@ export class IptablesNetfilter implements Netfilter {
   /** Rules looked at in the last hook call. */
   get examined(): number {
     return this.#packet.examined;
+  }
+
+  /** Rules that a linear walk would have looked at in the last hook call. */
+  get linear(): number {
+    return this.#packet.linear;
   }
 
   get tracking(): boolean {
@@ -141,6 +148,7 @@ export class IptablesNetfilter implements Netfilter {
     p.output = output;
     p.hotdrop = false;
     p.examined = 0;
+    p.linear = 0;
   }
 
   /** NAT, and the end of the hook: what remains where no other table has rules. */
@@ -184,7 +192,11 @@ export class IptablesNetfilter implements Netfilter {
   #table(table: TableState | null, p: NfPacket): number {
     if (table === null) return NF_ACCEPT;
     const base = table.base[p.hook] as ChainState | null;
-    return base === null ? NF_ACCEPT : this.#evaluator.run(table, p);
+    return base === null ? NF_ACCEPT : this.#evaluate(table, p);
+  }
+
+  #evaluate(table: TableState, p: NfPacket): number {
+    return this.ns.world.evaluator === "linear" ? this.#linear.run(table, p) : this.#indexed.run(table, p);
   }
 
   /** nf_nat_inet_fn: the first packet asks the rules, all packets are rewritten. */
@@ -200,7 +212,7 @@ export class IptablesNetfilter implements Netfilter {
       case IP_CT_NEW:
         if (decided(conn, manip)) break;
         {
-          const v = this.#evaluator.run(table, p);
+          const v = this.#evaluate(table, p);
           if (v !== NF_ACCEPT) return v;
           if (!decided(conn, manip)) this.nat.setupNull(conn, manip);
         }
@@ -244,7 +256,7 @@ export class IptablesNetfilter implements Netfilter {
       rules,
       verdict: verdict === NF_ACCEPT ? "ACCEPT" : verdict === NF_REJECT ? "REJECT" : "DROP",
       examined: p.examined,
-      linear: p.examined,
+      linear: p.linear,
       ctState: this.#tracking || skb.ctInfo === IP_CT_UNTRACKED ? stateName(stateOf(p)) : "",
       nat: nat.join(", "),
     });

@@ -21,8 +21,9 @@ export class NfPacket {
   output: NetDev | null = null;
   /** Set by a match that finds the packet broken: it is dropped at once (hotdrop). */
   hotdrop = false;
-  /** Rules looked at. */
+  /** Rules looked at, and those that a walk over all of them would have looked at. */
   examined = 0;
+  linear = 0;
   /** Rules that matched; collected for traced packets only. */
   traced: TracedRule[] | null = null;
   readonly state: NfState;

@@ -6,6 +6,7 @@
  * one object each; addresses are signed 32-bit integers there. The rest is a list of matches and one target, plain data with
  * a `kind` each.
  */
+import type { ChainIndex } from "./chain-index.ts";
 import { type Match, matchOp } from "./match/registry.ts";
 import type { Target } from "./target/registry.ts";
 
@@ -121,6 +122,9 @@ export class Rule {
   }
 }
 
+/** A chain shorter than this is walked rule by rule. */
+const INDEX_MIN = 8;
+
 export type Policy = "ACCEPT" | "DROP";
 
 const NO_JUMPS: ReadonlyMap<string, number> = new Map();
@@ -136,12 +140,15 @@ export class Chain {
   readonly tracking: number;
   /** The chains that rules lead to, and how often. */
   readonly jumps: ReadonlyMap<string, number>;
+  /** Made when the first packet meets the chain; null where the chain is walked rule by rule. */
+  index: ChainIndex | null | undefined;
 
   constructor(name: string, policy: Policy | null, rules: readonly Rule[], lines: readonly number[]) {
     this.name = name;
     this.policy = policy;
     this.rules = rules;
     this.lines = lines;
+    this.index = rules.length < INDEX_MIN ? null : undefined;
     let tracking = 0;
     let jumps: Map<string, number> | null = null;
     for (const rule of rules) {

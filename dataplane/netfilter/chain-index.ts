@@ -1,0 +1,449 @@
+/**
+ * Which rules of a chain could match a packet, found by hash. A rule belongs to one group, by what it asks of the packet
+ * exactly: addresses under a mask, protocol, ports, interfaces, bits of the mark. In each group the rules are chained by a
+ * hash of what they ask; the rules that ask nothing of the kind are the residue, in their order. A lookup gives a superset
+ * of the rules that match, in ascending order; the walk (`evaluate-indexed.ts`) asks each of them whole.
+ *
+ * Only what no rule of a walk changes is a key, but for the mark, which the walk looks up again when it changed. A match
+ * counts as a key only where those before it remember nothing and cannot drop the packet: to skip the rule must be to fail
+ * it. Left out: membership in sets, which change without the chain; lists of ports.
+ */
+import { u16 } from "../wire/bytes.ts";
+import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import * as sctp from "../wire/sctp.ts";
+import * as tcp from "../wire/tcp.ts";
+import * as udp from "../wire/udp.ts";
+import type { Match } from "./match/registry.ts";
+import type { NfPacket } from "./packet.ts";
+import { INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
+
+/** Groups of a chain, the residue among them. */
+export const GROUPS_MAX = 8;
+/** A group of fewer rules is not worth a lookup. */
+const GROUP_MIN = 4;
+const PROTO_DCCP = 33;
+const PROTO_UDPLITE = 136;
+/** What ends a list. */
+const END = 0x7fffffff;
+
+/** What the rules of a group ask. */
+type Shape = {
+  readonly dstMask: number;
+  readonly srcMask: number;
+  readonly proto: boolean;
+  readonly dport: boolean;
+  readonly sport: boolean;
+  readonly input: boolean;
+  readonly output: boolean;
+  readonly markMask: number;
+};
+
+const ANYTHING: Shape = {
+  dstMask: 0,
+  srcMask: 0,
+  proto: false,
+  dport: false,
+  sport: false,
+  input: false,
+  output: false,
+  markMask: 0,
+};
+
+/** What one rule asks; fields that its shape does not have are 0. */
+type Asked = {
+  readonly shape: Shape;
+  readonly dport: number;
+  readonly sport: number;
+  readonly mark: number;
+};
+
+/** Matches that neither remember anything nor drop a packet whose header is whole. */
+function isPure(m: Match): boolean {
+  switch (m.kind) {
+    case "mark":
+    case "connmark":
+    case "conntrack":
+    case "state":
+    case "addrtype":
+    case "set":
+    case "dscp":
+    case "length":
+    case "mac":
+    case "owner":
+    case "physdev":
+    case "pkttype":
+    case "ttl":
+    case "udp":
+    case "sctp":
+    case "multiport":
+      return true;
+    case "tcp":
+      return m.option === 0;
+    default:
+      return false;
+  }
+}
+
+function exact(name: string): boolean {
+  return name !== "" && !name.endsWith("+");
+}
+
+function askedOf(r: Rule): Asked {
+  const not = r.invert;
+  let dport = -1;
+  let sport = -1;
+  let mark = 0;
+  let markMask = 0;
+  for (const m of r.asked) {
+    if (m.kind === "tcp" || m.kind === "udp" || m.kind === "sctp") {
+      if (m.dport !== null && !m.notDport && m.dport.min === m.dport.max) dport = m.dport.min;
+      if (m.sport !== null && !m.notSport && m.sport.min === m.sport.max) sport = m.sport.min;
+    } else if (m.kind === "multiport") {
+      const [only, more] = m.ports;
+      if (only !== undefined && more === undefined && !m.not && only.min === only.max) {
+        if (m.side === "--dports") dport = only.min;
+        else if (m.side === "--sports") sport = only.min;
+      }
+    } else if (m.kind === "mark" && !m.not && markMask === 0) {
+      mark = m.value | 0;
+      markMask = m.mask | 0;
+    }
+    if (!isPure(m)) break;
+  }
+  return {
+    dport,
+    sport,
+    mark,
+    shape: {
+      dstMask: (not & INV_DST) === 0 ? r.dstMask | 0 : 0,
+      srcMask: (not & INV_SRC) === 0 ? r.srcMask | 0 : 0,
+      proto: r.proto !== 0 && (not & INV_PROTO) === 0,
+      dport: dport >= 0,
+      sport: sport >= 0,
+      input: exact(r.input) && (not & INV_IN) === 0,
+      output: exact(r.output) && (not & INV_OUT) === 0,
+      markMask,
+    },
+  };
+}
+
+function nameOf(s: Shape): string {
+  return [s.dstMask, s.srcMask, s.proto, s.dport, s.sport, s.input, s.output, s.markMask].join();
+}
+
+const NOTHING = nameOf(ANYTHING);
+
+/** Whether all that `part` asks is asked by `whole` too. */
+function within(part: Shape, whole: Shape): boolean {
+  return (
+    (part.dstMask & whole.dstMask) === part.dstMask &&
+    (part.srcMask & whole.srcMask) === part.srcMask &&
+    (part.markMask & whole.markMask) === part.markMask &&
+    (!part.proto || whole.proto) &&
+    (!part.dport || whole.dport) &&
+    (!part.sport || whole.sport) &&
+    (!part.input || whole.input) &&
+    (!part.output || whole.output)
+  );
+}
+
+/** The parts of a shape that can be a group of their own, the telling ones first. */
+function partsOf(s: Shape): Shape[] {
+  const parts: Shape[] = [];
+  if (s.dstMask !== 0) parts.push({ ...ANYTHING, dstMask: s.dstMask });
+  if (s.dport) parts.push({ ...ANYTHING, proto: true, dport: true });
+  if (s.output) parts.push({ ...ANYTHING, output: true });
+  if (s.input) parts.push({ ...ANYTHING, input: true });
+  if (s.srcMask !== 0) parts.push({ ...ANYTHING, srcMask: s.srcMask });
+  if (s.sport) parts.push({ ...ANYTHING, proto: true, sport: true });
+  if (s.markMask !== 0) parts.push({ ...ANYTHING, markMask: s.markMask });
+  if (s.proto) parts.push({ ...ANYTHING, proto: true });
+  return parts;
+}
+
+/** Rules of one shape, by a hash of what they ask. */
+class Group {
+  readonly shape: Shape;
+  readonly ports: boolean;
+  readonly devs: boolean;
+  /** The first rule of each slot, END where there is none; the number of slots is a power of two. */
+  heads: Int32Array = EMPTY;
+
+  constructor(shape: Shape) {
+    this.shape = shape;
+    this.ports = shape.dport || shape.sport;
+    this.devs = shape.input || shape.output;
+  }
+}
+
+const EMPTY: Int32Array = new Int32Array([END]);
+
+function mix(h: number, value: number): number {
+  const k = Math.imul(h ^ value, 0x9e3779b1);
+  return k ^ (k >>> 15);
+}
+
+function slots(count: number): number {
+  let size = 1;
+  while (size < count * 2) size *= 2;
+  return size;
+}
+
+/** A walk's place in a chain is its `cursors`: for each group the next rule that could match. */
+export class ChainIndex {
+  /** The residue is the first. */
+  readonly groups: readonly Group[];
+  /** Whether a group asks for the mark. */
+  readonly marked: boolean;
+  /** Numbers for the interfaces that rules name. */
+  readonly #names: Map<string, number>;
+  /** For each rule its group, the hash of what it asks there, and the next rule of its slot. */
+  readonly #group: Uint8Array;
+  readonly #key: Int32Array;
+  readonly #next: Int32Array;
+
+  constructor(groups: readonly Group[], names: Map<string, number>, group: Uint8Array, key: Int32Array) {
+    this.groups = groups;
+    this.#names = names;
+    this.#group = group;
+    this.#key = key;
+    this.#next = new Int32Array(key.length);
+    this.marked = groups.some((g) => g.shape.markMask !== 0);
+    this.#link();
+  }
+
+  #link(): void {
+    const { groups } = this;
+    const group = this.#group;
+    const key = this.#key;
+    const counts = new Int32Array(groups.length);
+    for (let i = 0; i < group.length; i++) {
+      const g = group[i] as number;
+      counts[g] = (counts[g] as number) + 1;
+    }
+    for (const [g, at] of groups.entries())
+      at.heads = new Int32Array(g === 0 ? 1 : slots(counts[g] as number)).fill(END);
+    const next = this.#next;
+    for (let i = key.length - 1; i >= 0; i--) {
+      const { heads } = groups[group[i] as number] as Group;
+      const slot = (key[i] as number) & (heads.length - 1);
+      next[i] = heads[slot] as number;
+      heads[slot] = i;
+    }
+  }
+
+  /** Sets the cursors of a packet that enters the chain; `at` is where they begin. */
+  enter(p: NfPacket, cursors: Int32Array, at: number): void {
+    const { groups } = this;
+    cursors[at] = (groups[0] as Group).heads[0] as number;
+    for (let g = 1; g < groups.length; g++) cursors[at + g] = this.#first(groups[g] as Group, p, -1);
+  }
+
+  /** Looks up again what asks for the mark, behind rule `last`. */
+  marksAgain(p: NfPacket, cursors: Int32Array, at: number, last: number): void {
+    const { groups } = this;
+    for (let g = 1; g < groups.length; g++) {
+      const group = groups[g] as Group;
+      if (group.shape.markMask !== 0) cursors[at + g] = this.#first(group, p, last);
+    }
+  }
+
+  /** Takes the next rule that could match, END where there is none. */
+  next(cursors: Int32Array, at: number): number {
+    const end = at + this.groups.length;
+    let from = at;
+    let rule = cursors[at] as number;
+    for (let c = at + 1; c < end; c++) {
+      const other = cursors[c] as number;
+      if (other < rule) {
+        rule = other;
+        from = c;
+      }
+    }
+    if (rule !== END) cursors[from] = this.#after(rule);
+    return rule;
+  }
+
+  #after(rule: number): number {
+    const wanted = this.#key[rule] as number;
+    let i = this.#next[rule] as number;
+    while (i !== END && this.#key[i] !== wanted) i = this.#next[i] as number;
+    return i;
+  }
+
+  #first(group: Group, p: NfPacket, last: number): number {
+    const wanted = this.#hash(group, p);
+    const { heads } = group;
+    let i = heads[wanted & (heads.length - 1)] as number;
+    while (i !== END && (i <= last || this.#key[i] !== wanted)) i = this.#next[i] as number;
+    return i;
+  }
+
+  #hash(group: Group, p: NfPacket): number {
+    const s = group.shape;
+    let h = mix(mix(p.dst & s.dstMask, p.src & s.srcMask), s.proto ? p.proto : 0);
+    if (group.ports) {
+      const b = p.b;
+      const th = p.transport;
+      h = mix(h, hasPorts(p.proto) ? ((s.sport ? u16(b, th) : 0) << 16) | (s.dport ? u16(b, th + 2) : 0) : 0);
+    }
+    if (group.devs) {
+      if (s.input) h = mix(h, this.#names.get(p.input?.name ?? "") ?? 0);
+      if (s.output) h = mix(h, this.#names.get(p.output?.name ?? "") ?? 0);
+    }
+    return s.markMask === 0 ? h : mix(h, p.skb.mark & s.markMask);
+  }
+
+  /** The index of a chain that has `added` in place of `removed` rules at `at`; null: it is to be built anew. */
+  edited(at: number, removed: number, added: readonly Rule[]): ChainIndex | null {
+    const before = this.#key.length;
+    const length = before - removed + added.length;
+    if ((removed + added.length) * 4 > before) return null;
+    const group = new Uint8Array(length);
+    const key = new Int32Array(length);
+    group.set(this.#group.subarray(0, at));
+    key.set(this.#key.subarray(0, at));
+    group.set(this.#group.subarray(at + removed), at + added.length);
+    key.set(this.#key.subarray(at + removed), at + added.length);
+    for (const [i, rule] of added.entries()) {
+      const asked = askedOf(rule);
+      const g = placeIn(this.groups, asked.shape);
+      // A kind of rule that the chain did not have: the groups may be others now.
+      if (g === 0 && nameOf(asked.shape) !== NOTHING) return null;
+      group[at + i] = g;
+      key[at + i] = hashOf(this.groups[g] as Group, rule, asked, this.#names);
+    }
+    return new ChainIndex(
+      this.groups.map((g) => new Group(g.shape)),
+      this.#names,
+      group,
+      key,
+    );
+  }
+}
+
+function hasPorts(proto: number): boolean {
+  return (
+    proto === PROTO_TCP ||
+    proto === PROTO_UDP ||
+    proto === PROTO_SCTP ||
+    proto === PROTO_DCCP ||
+    proto === PROTO_UDPLITE
+  );
+}
+
+/** Whether a packet's ports, and all of its transport header, can be read: else matches on ports may drop it (hotdrop). */
+export function hasWholeHeader(p: NfPacket): boolean {
+  let need = 0;
+  switch (p.proto) {
+    case PROTO_TCP:
+      need = tcp.HEADER_LEN;
+      break;
+    case PROTO_UDP:
+      need = udp.HEADER_LEN;
+      break;
+    case PROTO_SCTP:
+      need = sctp.HEADER_LEN;
+      break;
+    case PROTO_DCCP:
+    case PROTO_UDPLITE:
+      need = 4;
+      break;
+    default:
+      return true;
+  }
+  return p.fragment === 0 && p.end - p.transport >= need;
+}
+
+/** The same hash of a rule as `#hash` of the packets that it takes. The residue is one list. */
+function hashOf(group: Group, r: Rule, asked: Asked, names: Map<string, number>): number {
+  const s = group.shape;
+  if (s === ANYTHING) return 0;
+  let h = mix(mix(r.dst & s.dstMask, r.src & s.srcMask), s.proto ? r.proto : 0);
+  if (group.ports) h = mix(h, ((s.sport ? asked.sport : 0) << 16) | (s.dport ? asked.dport : 0));
+  if (s.input) h = mix(h, number(names, r.input));
+  if (s.output) h = mix(h, number(names, r.output));
+  return s.markMask === 0 ? h : mix(h, asked.mark & s.markMask);
+}
+
+function number(names: Map<string, number>, name: string): number {
+  const known = names.get(name);
+  if (known !== undefined) return known;
+  names.set(name, names.size + 1);
+  return names.size;
+}
+
+/** The group that takes rules of a shape: the one that asks the most of what they ask. */
+function placeIn(groups: readonly Group[], shape: Shape): number {
+  let best = 0;
+  for (let g = 1; g < groups.length; g++) {
+    const { shape: s } = groups[g] as Group;
+    if (within(s, shape) && (best === 0 || within((groups[best] as Group).shape, s))) best = g;
+  }
+  return best;
+}
+
+/** Null where no rule asks anything that tells packets apart. */
+export function buildIndex(rules: readonly Rule[]): ChainIndex | null {
+  const asked = rules.map(askedOf);
+  const shapes = chooseShapes(asked);
+  if (shapes.length === 0) return null;
+  const groups = [ANYTHING, ...shapes].map((shape) => new Group(shape));
+  const places = new Map<string, number>();
+  const names = new Map<string, number>();
+  const group = new Uint8Array(rules.length);
+  const key = new Int32Array(rules.length);
+  for (const [i, rule] of rules.entries()) {
+    const a = asked[i] as Asked;
+    const name = nameOf(a.shape);
+    let g = places.get(name);
+    if (g === undefined) {
+      g = placeIn(groups, a.shape);
+      places.set(name, g);
+    }
+    group[i] = g;
+    key[i] = hashOf(groups[g] as Group, rule, a, names);
+  }
+  return new ChainIndex(groups, names, group, key);
+}
+
+/** Whole shapes that many rules have, then parts of shapes that many of the rest have. */
+function chooseShapes(asked: readonly Asked[]): Shape[] {
+  let rest = countShapes(asked);
+  const chosen: Shape[] = [];
+  const take = (shape: Shape): void => {
+    chosen.push(shape);
+    rest = rest.filter((c) => !within(shape, c.shape));
+  };
+  while (chosen.length < GROUPS_MAX - 1) {
+    let best: Count | null = null;
+    for (const c of rest) if (best === null || c.count > best.count) best = c;
+    if (best !== null && best.count >= GROUP_MIN) {
+      take(best.shape);
+      continue;
+    }
+    const parts = new Map<string, Count>();
+    for (const { shape, count } of rest) for (const part of partsOf(shape)) add(parts, part, count);
+    best = null;
+    for (const c of parts.values()) if (best === null || c.count > best.count) best = c;
+    if (best === null || best.count < GROUP_MIN) break;
+    take(best.shape);
+  }
+  return chosen;
+}
+
+type Count = { readonly shape: Shape; count: number };
+
+function add(counts: Map<string, Count>, shape: Shape, count: number): void {
+  const name = nameOf(shape);
+  const known = counts.get(name);
+  if (known !== undefined) known.count += count;
+  else counts.set(name, { shape, count });
+}
+
+function countShapes(asked: readonly Asked[]): Count[] {
+  const counts = new Map<string, Count>();
+  for (const { shape } of asked) add(counts, shape, 1);
+  counts.delete(NOTHING);
+  return [...counts.values()];
+}

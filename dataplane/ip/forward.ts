@@ -31,5 +31,6 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
   ipv4.decTtl(b, at);
   if (dst.dev === skb.dev) maybeRedirect(ns, skb, dst);
   if (!nfPass(ns, NF_INET_FORWARD, skb, skb.dev, dst.dev)) return;
+  if (ns.ipvs !== null && !ns.ipvs.forward(ns, skb)) return;
   output(ns, skb);
 }

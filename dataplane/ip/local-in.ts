@@ -1,4 +1,5 @@
 /** Local delivery (ip_local_deliver): reassemble, the INPUT hook, then the transport protocol. */
+import { IPVS_NONE, IPVS_TAKEN } from "../ipvs/hooks.ts";
 import { NF_INET_LOCAL_IN } from "../netfilter/hooks.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { drop } from "../skb/drop.ts";
@@ -18,7 +19,9 @@ export function localIn(ns: NetNs, skb: Skb): void {
 }
 
 function deliver(ns: NetNs, skb: Skb): void {
-  if (!nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return;
+  const ipvs = ns.ipvs === null ? IPVS_NONE : ns.ipvs.localIn(ns, skb);
+  if (ipvs === IPVS_TAKEN) return;
+  if (ipvs === IPVS_NONE && !nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return;
   const protocol = ipv4.protocol(skb.buf, skb.network);
   const handler = ns.handlers.protocols[protocol];
   if (handler) {

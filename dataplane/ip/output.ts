@@ -54,6 +54,7 @@ export function localOut(ns: NetNs, skb: Skb): void {
       if (skb.trace !== null) traceRoute(ns, skb);
     }
   }
+  if (ns.ipvs !== null && !ns.ipvs.localOut(ns, skb)) return;
   output(ns, skb);
 }
 

@@ -7,6 +7,7 @@ import { Fib } from "../fib/fib.ts";
 import type { World } from "../host/world.ts";
 import { InetPeers } from "../ip/inet-peer.ts";
 import { Reassembler } from "../ip/reassembly.ts";
+import type { Ipvs } from "../ipvs/hooks.ts";
 import type { Netfilter } from "../netfilter/hooks.ts";
 import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
@@ -46,6 +47,7 @@ export class NetNs {
   readonly fib: Fib = new Fib();
   readonly sysctls: Sysctls;
   nf: Netfilter | null = null;
+  ipvs: Ipvs | null = null;
   readonly udp: PortTable<UdpSocket>;
   readonly tcpListeners: PortTable<TcpListener>;
   readonly tcpSockets: TcpTable = new TcpTable();

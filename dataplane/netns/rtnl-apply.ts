@@ -1,5 +1,6 @@
 /** Applies operations to a host, whole or not at all: what was done before a failure is undone in reverse. */
 import type { Host } from "../host/host.ts";
+import { ipvsOp } from "../ipvs/text.ts";
 import { flushConntrack } from "../netfilter/conntrack-op.ts";
 import { ipsetOp } from "../netfilter/ipset-text.ts";
 import { restoreRules } from "../netfilter/restore-op.ts";
@@ -55,6 +56,9 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
       return;
     case "iptables.restore":
       undo.push(restoreRules(host.netns(op.netns), op));
+      return;
+    case "ipvs.restore":
+      undo.push(ipvsOp(host.netns(op.netns), op));
       return;
     case "ipset.restore":
       undo.push(ipsetOp(host.netns(op.netns), op));

@@ -155,6 +155,15 @@ export type IpsetRestore = {
   readonly source?: string;
 };
 
+/** Commands as `ipvsadm -Sn` prints them, and -E, -e, -D, -d, -C and --set; applied whole or not at all. */
+export type IpvsRestore = {
+  readonly op: "ipvs.restore";
+  readonly netns: NetnsRef;
+  readonly text: string;
+  /** What to call the text in an error. */
+  readonly source?: string;
+};
+
 export type RtnlOp =
   | LinkAdd
   | LinkSet
@@ -166,6 +175,7 @@ export type RtnlOp =
   | SysctlSet
   | IptablesRestore
   | IpsetRestore
+  | IpvsRestore
   | ConntrackFlush;
 
 /** A link as `ip -d -j link` shows it. */

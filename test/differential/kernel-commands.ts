@@ -60,6 +60,8 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
       const noflush = op.noflush ? " --noflush" : "";
       return [`ip netns exec ${ns} iptables-restore -w${noflush} <<'END'`, op.text.trimEnd(), "END"];
     }
+    case "ipvs.restore":
+      return [`ip netns exec ${ns} ipvsadm -R <<'END'`, op.text.trimEnd(), "END"];
     case "ipset.restore":
       return [`ip netns exec ${ns} ipset restore <<'END'`, op.text.trimEnd(), "END"];
     case "conntrack.flush":

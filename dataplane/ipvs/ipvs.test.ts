@@ -1,0 +1,214 @@
+import { describe, expect, it } from "vitest";
+import { Host } from "../host/host.ts";
+import { World } from "../host/world.ts";
+import { applyOps } from "../netns/rtnl-apply.ts";
+import { SeededRandom } from "../sim/random.ts";
+import { ConnTable, IpvsConn } from "./conn.ts";
+import { SCHEDULERS, schedulerOf } from "./scheduler/registry.ts";
+import { Destination, VirtualService } from "./service.ts";
+import { ServiceTable } from "./service-table.ts";
+import { IN, IpvsTimeouts, nextState, OUT, TCP_STATES } from "./state.ts";
+import { ipvsOf, saveIpvs } from "./text.ts";
+
+const SYN = 2;
+const ACK = 16;
+const FIN = 1;
+const RST = 4;
+
+function service(scheduler: string, ...weights: readonly number[]): VirtualService {
+  const made = schedulerOf(scheduler);
+  if (made === undefined) throw new Error(`no scheduler ${scheduler}`);
+  const s = new VirtualService(6, 1, 80, 0, made, new SeededRandom(1));
+  for (const [i, w] of weights.entries()) s.destinations.push(new Destination(100 + i, 8080, "masq", w));
+  made.changed(s);
+  return s;
+}
+
+/** How often each destination is chosen by clients with different addresses. */
+function shares(s: VirtualService, times: number, hold = false): number[] {
+  const counts = s.destinations.map(() => 0);
+  for (let i = 0; i < times; i++) {
+    const d = s.scheduler.choose(s, { src: i * 2654435761, dst: 1, srcPort: 1000 + (i % 1000) });
+    if (d === null) throw new Error("nothing was chosen");
+    if (hold) d.active++;
+    const at = s.destinations.indexOf(d);
+    counts[at] = (counts[at] ?? 0) + 1;
+  }
+  return counts;
+}
+
+describe("schedulers", () => {
+  it("rr takes turns, whatever the weights", () => {
+    expect(shares(service("rr", 1, 5, 2), 9)).toEqual([3, 3, 3]);
+  });
+
+  it("wrr shares out exactly by weight", () => {
+    expect(shares(service("wrr", 4, 2, 6), 12 * 7)).toEqual([28, 14, 42]);
+  });
+
+  it.each(["lc", "wlc", "sed"])("%s evens out connections that stay", (name) => {
+    expect(shares(service(name, 1, 1, 1), 30, true)).toEqual([10, 10, 10]);
+  });
+
+  it.each(["wlc", "sed"])("%s gives connections that stay by weight", (name) => {
+    const [one = 0, three = 0] = shares(service(name, 1, 3), 400, true);
+    expect(Math.abs(three / one - 3)).toBeLessThan(0.1);
+  });
+
+  it("nq fills idle destinations before it weighs", () => {
+    expect(shares(service("nq", 1, 100), 2, true)).toEqual([1, 1]);
+    expect(shares(service("sed", 1, 100), 2, true)).toEqual([0, 2]);
+  });
+
+  it("fo takes the largest weight, ovf until its connections are more than it", () => {
+    expect(shares(service("fo", 1, 9), 5)).toEqual([0, 5]);
+    expect(shares(service("ovf", 5, 9), 15, true)).toEqual([5, 10]);
+  });
+
+  it.each(["sh", "mh"])("%s keeps a client and shares out by weight", (name) => {
+    const s = service(name, 1, 1, 2);
+    const counts = shares(s, 4000);
+    for (const [i, part] of [0.25, 0.25, 0.5].entries())
+      expect(Math.abs((counts[i] ?? 0) / 4000 - part)).toBeLessThan(0.05);
+    const flow = { src: 77, dst: 1, srcPort: 5 };
+    const first = s.scheduler.choose(s, flow);
+    for (let i = 0; i < 5; i++) expect(s.scheduler.choose(s, { ...flow, srcPort: i })).toBe(first);
+  });
+
+  it("mh moves few clients when a destination goes", () => {
+    const s = service("mh", ...new Array<number>(10).fill(1));
+    const flows = Array.from({ length: 4000 }, (_, i) => ({ src: i * 2654435761, dst: 1, srcPort: 1 }));
+    const before = flows.map((f) => s.scheduler.choose(s, f));
+    const gone = s.destinations.pop();
+    s.scheduler.changed(s);
+    const moved = flows.filter((f, i) => before[i] !== gone && s.scheduler.choose(s, f) !== before[i]).length;
+    expect(moved / flows.length).toBeLessThan(0.05);
+  });
+
+  it("twos draws by weight and prefers the less busy", () => {
+    const s = service("twos", 1, 1);
+    (s.destinations[0] as Destination).active = 100;
+    const [busy = 0, idle = 0] = shares(s, 1000);
+    expect(idle).toBeGreaterThan(2 * busy);
+  });
+
+  it.each(SCHEDULERS)("%s never chooses weight 0, nor anything where there is nothing", (name) => {
+    const s = service(name, 0, 1);
+    for (let i = 0; i < 300; i++) {
+      const d = s.scheduler.choose(s, { src: i * 2654435761, dst: i, srcPort: i });
+      expect(d?.weight ?? 1).toBe(1);
+    }
+    const none = service(name);
+    expect(none.scheduler.choose(none, { src: 1, dst: 1, srcPort: 1 })).toBeNull();
+  });
+
+  it("leave out a destination at its upper threshold until it is well below", () => {
+    const d = new Destination(1, 1, "masq", 1, 4);
+    d.active = 4;
+    d.recount();
+    expect(d.usable).toBe(false);
+    d.active = 3;
+    d.recount();
+    expect(d.usable).toBe(false);
+    d.active = 2;
+    d.recount();
+    expect(d.usable).toBe(true);
+  });
+});
+
+describe("connections", () => {
+  it("go through TCP's states in both directions", () => {
+    let state = 0;
+    const seen: string[] = [];
+    for (const [flags, way] of [
+      [SYN, IN],
+      [SYN | ACK, OUT],
+      [ACK, IN],
+      [FIN | ACK, IN],
+      [FIN | ACK, OUT],
+      [ACK, IN],
+    ] as const) {
+      state = nextState(state, flags, way);
+      seen.push(TCP_STATES[state] ?? "");
+    }
+    expect(seen).toEqual(["SYN_RECV", "SYN_RECV", "ESTABLISHED", "CLOSE_WAIT", "TIME_WAIT", "TIME_WAIT"]);
+    expect(TCP_STATES[nextState(1, RST, OUT)]).toBe("CLOSE");
+    expect(new IpvsTimeouts().of(6, 1)).toBe(900_000);
+    expect(new IpvsTimeouts().of(17, 0)).toBe(300_000);
+  });
+
+  it("end with their time, and their destination's counts with them", () => {
+    const table = new ConnTable();
+    const s = service("rr", 1);
+    const d = s.destinations[0] as Destination;
+    const c = new IpvsConn(6, 5, 1000, 1, 80, s, d, false, null);
+    c.expires = 100;
+    table.add(c, 0);
+    table.become(c, 1);
+    expect([d.active, d.inactive]).toEqual([1, 0]);
+    expect(table.fromServer(6, d.address, 8080, 5, 1000, 50)).toBe(c);
+    expect(table.fromClient(6, 5, 1000, 1, 80, false, 100)).toBeNull();
+    expect([d.active, d.inactive, table.count]).toEqual([0, 0, 0]);
+  });
+});
+
+it.each([100, 1000, 10_000, 100_000])("a service of %i is found with few probes", (n) => {
+  const table = new ServiceTable();
+  const made = schedulerOf("rr");
+  if (made === undefined) throw new Error("no rr");
+  const random = new SeededRandom(1);
+  for (let i = 0; i < n; i++) table.add(new VirtualService(6, 0x0a600000 + i, 80, 0, made, random));
+  const before = table.probes;
+  for (let i = 0; i < n; i++) expect(table.lookup(6, 0x0a600000 + i, 80, 0)).not.toBeNull();
+  expect((table.probes - before) / n).toBeLessThan(2);
+});
+
+const TEXT = `-A -t 10.96.0.1:443 -s rr -p 10800
+-a -t 10.96.0.1:443 -r 192.168.0.5:6443 -m -w 1
+-a -t 10.96.0.1:443 -r 192.168.0.6:6443 -m -w 0
+-A -t 10.96.0.2:80 -s mh -b mh-port
+-A -u 10.96.0.10:53 -s wlc
+-a -u 10.96.0.10:53 -r 10.244.0.2:53 -g -w 3 -x 10 -y 5
+-A --sctp-service 10.96.0.11:9 -s sh -p 60 -M 255.255.255.0
+`;
+
+describe("ipvsadm text", () => {
+  const boot = (): Host => new Host(new World(1), "node");
+  const apply = (host: Host, text: string): void => applyOps(host, [{ op: "ipvs.restore", netns: "host", text }]);
+
+  it("goes in and comes out the same", () => {
+    const host = boot();
+    apply(host, TEXT);
+    expect(saveIpvs(host.root)).toBe(TEXT);
+    apply(host, "-e -t 10.96.0.1:443 -r 192.168.0.6:6443 -m -w 5\n-D -u 10.96.0.10:53\n");
+    expect(saveIpvs(host.root)).toContain("192.168.0.6:6443 -m -w 5");
+    expect(saveIpvs(host.root)).not.toContain("-u ");
+    apply(host, "-C");
+    expect(saveIpvs(host.root)).toBe("");
+  });
+
+  it("is applied whole or not at all", () => {
+    const host = boot();
+    expect(() => apply(host, "-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n")).toThrow(
+      "ipvsadm:2: service -t 10.0.0.1:80 exists already",
+    );
+    expect(ipvsOf(host.root)).toBeNull();
+    apply(host, TEXT);
+    const bad = "-C\n-A -t 10.0.0.1:80 -s rr\n-E -t 10.0.0.1:80 -s none\n";
+    expect(() => apply(host, bad)).toThrow('scheduler "none" is not one of rr');
+    expect(saveIpvs(host.root)).toBe(TEXT);
+  });
+
+  it.each([
+    ["-Z", 'command "-Z" is not known'],
+    ["-A -s rr", "no service"],
+    ["-A -t 10.0.0.300:80", "is not an IPv4 address"],
+    ["-A -t 10.0.0.1:80000", "is not a number from 0 to 65535"],
+    ["-A -t 10.0.0.1:80 --what", 'option "--what" is not known'],
+    ["-a -t 10.0.0.1:80 -r 10.0.0.2 -m", "service -t 10.0.0.1:80 does not exist"],
+    ["-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -i", "tunnels are not supported"],
+    ["-A -t 10.0.0.1:80\n-d -t 10.0.0.1:80 -r 10.0.0.2:80", "destination 10.0.0.2:80 does not exist"],
+  ])("refuses %j", (text, message) => {
+    expect(() => apply(boot(), text)).toThrow(message);
+  });
+});

@@ -1,0 +1,386 @@
+/**
+ * ipvs of a namespace (ip_vs_core.c, ip_vs_xmit.c): a packet to a virtual service gets a destination from the service's
+ * scheduler, and a connection that remembers it; the packets after it follow, and the replies get the service's address.
+ *
+ * With net.ipv4.vs.conntrack=1 the packet's conntrack entry learns the real server as its reply's source, and is entered
+ * only when the packet leaves, so that POSTROUTING may masquerade it. Forwarding: masquerading (-m) and direct routing (-g).
+ * Left out: tunnels (there is no ipip device), FTP, synchronisation, one-packet scheduling, IPv6. In LOCAL_OUT the kernel
+ * takes a packet before the filter table sees it; here the filter table sees it both before and after.
+ */
+import { nfPass } from "../ip/hook.ts";
+import { outDev, output } from "../ip/output.ts";
+import { type Conn, IPS_CONFIRMED, IPS_SRC_NAT_DONE } from "../netfilter/conn.ts";
+import { IP_CT_UNTRACKED } from "../netfilter/conntrack-entry.ts";
+import { HOOK_NAMES, NF_DROP, NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT } from "../netfilter/hooks.ts";
+import { MANIP_DST, MANIP_SRC, mangle } from "../netfilter/nat-mangle.ts";
+import { netfilterOf } from "../netfilter/restore-op.ts";
+import type { NetNs } from "../netns/netns.ts";
+import { drop } from "../skb/drop.ts";
+import type { Skb } from "../skb/skb.ts";
+import { u8, u16 } from "../wire/bytes.ts";
+import { DropReason } from "../wire/drop-reason.ts";
+import * as icmpv4 from "../wire/icmpv4.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import { formatIpv4, ipv4Of } from "../wire/ipv4-addr.ts";
+import * as tcp from "../wire/tcp.ts";
+import { ConnTable, IpvsConn, serverPortOf } from "./conn.ts";
+import { IPVS_DELIVER, IPVS_NONE, IPVS_TAKEN, type Ipvs } from "./hooks.ts";
+import type { Destination, VirtualService } from "./service.ts";
+import { ServiceTable } from "./service-table.ts";
+import { FIN_WAIT, IN, IN_ONLY, IpvsTimeouts, nextState, OUT, TIME_WAIT } from "./state.ts";
+
+export class IpvsEngine implements Ipvs {
+  readonly ns: NetNs;
+  readonly services: ServiceTable = new ServiceTable();
+  readonly conns: ConnTable = new ConnTable();
+  readonly timeouts: IpvsTimeouts = new IpvsTimeouts();
+  #generation = -1;
+  #conntrack = false;
+  #expireNoDest = false;
+  #expireQuiescent = false;
+  #reuseMode = 1;
+
+  constructor(ns: NetNs) {
+    this.ns = ns;
+  }
+
+  localIn(ns: NetNs, skb: Skb): number {
+    if (!ported(skb)) return this.#errorIn(ns, skb);
+    const answer = this.#replyOf(skb);
+    if (answer !== null) {
+      if (!nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return IPVS_TAKEN;
+      this.#answer(ns, skb, answer, NF_INET_LOCAL_IN);
+      return IPVS_DELIVER;
+    }
+    this.#refresh();
+    const known = this.#connOf(skb);
+    const service = known === null ? this.#serviceOf(skb) : known.service;
+    if (service === null) return IPVS_NONE;
+    // The packet goes on from here, so its connection is not entered at the end of INPUT.
+    const ct = skb.ct as Conn | null;
+    const held = ct !== null && !ct.confirmed ? ct : null;
+    const status = held?.status ?? 0;
+    if (held !== null) held.status |= IPS_CONFIRMED | IPS_SRC_NAT_DONE;
+    const passed = nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null);
+    if (held !== null) held.status = status;
+    if (!passed) return IPVS_TAKEN;
+    return this.#in(ns, skb, known, service, NF_INET_LOCAL_IN);
+  }
+
+  forward(ns: NetNs, skb: Skb): boolean {
+    if (!ported(skb)) {
+      this.#errorOut(skb);
+      return true;
+    }
+    const conn = this.#replyOf(skb);
+    if (conn !== null) this.#answer(ns, skb, conn, NF_INET_FORWARD);
+    return true;
+  }
+
+  localOut(ns: NetNs, skb: Skb): boolean {
+    if (!ported(skb)) {
+      this.#errorOut(skb);
+      return true;
+    }
+    const answer = this.#replyOf(skb);
+    if (answer !== null) {
+      this.#answer(ns, skb, answer, NF_INET_LOCAL_OUT);
+      return true;
+    }
+    this.#refresh();
+    const known = this.#connOf(skb);
+    const service = known === null ? this.#serviceOf(skb) : known.service;
+    if (service === null) return true;
+    return this.#in(ns, skb, known, service, NF_INET_LOCAL_OUT) === IPVS_DELIVER;
+  }
+
+  /** Counts as of now. */
+  settle(): void {
+    this.conns.expire(this.ns.world.loop.time);
+  }
+
+  #refresh(): void {
+    const { sysctls } = this.ns;
+    if (sysctls.generation === this.#generation) return;
+    this.#generation = sysctls.generation;
+    this.#conntrack = sysctls.get("net.ipv4.vs.conntrack") === "1";
+    this.#expireNoDest = sysctls.get("net.ipv4.vs.expire_nodest_conn") === "1";
+    this.#expireQuiescent = sysctls.get("net.ipv4.vs.expire_quiescent_template") === "1";
+    this.#reuseMode = Number(sysctls.get("net.ipv4.vs.conn_reuse_mode") ?? 1);
+  }
+
+  #connOf(skb: Skb): IpvsConn | null {
+    const { buf: b, network: at, transport: th } = skb;
+    const now = this.ns.world.loop.time;
+    const proto = ipv4.protocol(b, at);
+    return this.conns.fromClient(
+      proto,
+      ipv4.src(b, at) | 0,
+      u16(b, th),
+      ipv4.dst(b, at) | 0,
+      u16(b, th + 2),
+      false,
+      now,
+    );
+  }
+
+  #replyOf(skb: Skb): IpvsConn | null {
+    if (this.conns.count === 0) return null;
+    const { buf: b, network: at, transport: th } = skb;
+    const now = this.ns.world.loop.time;
+    const proto = ipv4.protocol(b, at);
+    const c = this.conns.fromServer(proto, ipv4.src(b, at) | 0, u16(b, th), ipv4.dst(b, at) | 0, u16(b, th + 2), now);
+    return c?.destination.method === "masq" ? c : null;
+  }
+
+  /** The service that a packet without a connection may begin one with: TCP begins with a SYN. */
+  #serviceOf(skb: Skb): VirtualService | null {
+    const { buf: b, network: at, transport: th } = skb;
+    const proto = ipv4.protocol(b, at);
+    const service = this.services.lookup(proto, ipv4.dst(b, at) | 0, u16(b, th + 2), skb.mark);
+    if (service === null || proto !== ipv4.PROTO_TCP) return service;
+    const flags = skb.end - th < tcp.HEADER_LEN ? 0 : u8(b, th + tcp.FLAGS);
+    return (flags & (tcp.SYN | tcp.ACK | tcp.RST)) === tcp.SYN ? service : null;
+  }
+
+  /** Answers IPVS_TAKEN for a packet that is gone, IPVS_DELIVER for one that goes on as it is now. */
+  #in(ns: NetNs, skb: Skb, known: IpvsConn | null, service: VirtualService, hook: number): number {
+    let conn = known;
+    if (conn !== null && this.#beginsAnew(skb, conn)) {
+      this.conns.remove(conn);
+      conn = null;
+    }
+    if (conn !== null && !conn.destination.available) {
+      if (this.#expireNoDest) this.conns.remove(conn);
+      drop(ns, skb, DropReason.NETFILTER_DROP, () => "ipvs: the connection's destination was deleted");
+      return IPVS_TAKEN;
+    }
+    const fresh = conn === null;
+    const probes = this.conns.probes + this.services.probes;
+    conn ??= this.#schedule(skb, service);
+    if (conn === null) {
+      ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
+      drop(
+        ns,
+        skb,
+        DropReason.NETFILTER_DROP,
+        () => `ipvs ${service.scheduler.name}: no destination for ${nameOf(service)}`,
+      );
+      return IPVS_TAKEN;
+    }
+    this.#step(skb, conn, conn.destination.method === "masq" ? IN : IN_ONLY);
+    if (skb.trace !== null) this.#report(ns, skb, conn, hook, fresh, this.conns.probes + this.services.probes - probes);
+    return this.#send(ns, skb, conn, hook);
+  }
+
+  /** A SYN on a connection that is over, or whose destination is to get no more (ip_vs_in, conn_reuse_mode). */
+  #beginsAnew(skb: Skb, conn: IpvsConn): boolean {
+    if (conn.proto !== ipv4.PROTO_TCP || this.#reuseMode === 0) return false;
+    const flags = u8(skb.buf, skb.transport + tcp.FLAGS);
+    if ((flags & (tcp.SYN | tcp.ACK | tcp.RST)) !== tcp.SYN) return false;
+    if (this.#expireNoDest && conn.destination.weight === 0) return true;
+    return conn.state === TIME_WAIT || ((this.#reuseMode & 2) !== 0 && conn.state === FIN_WAIT);
+  }
+
+  #schedule(skb: Skb, service: VirtualService): IpvsConn | null {
+    const { buf: b, network: at, transport: th } = skb;
+    const now = this.ns.world.loop.time;
+    const proto = ipv4.protocol(b, at);
+    const client = ipv4.src(b, at) | 0;
+    const clientPort = u16(b, th);
+    const virtual = ipv4.dst(b, at) | 0;
+    const virtualPort = u16(b, th + 2);
+    const flow = { src: client, dst: virtual, srcPort: clientPort };
+    let control: IpvsConn | null = null;
+    let destination: Destination | null;
+    if (service.timeout === 0) destination = service.scheduler.choose(service, flow);
+    else {
+      const network = client & service.netmask;
+      const address = service.fwmark === 0 ? virtual : service.fwmark;
+      const port = service.fwmark === 0 ? service.port : 0;
+      control = this.conns.fromClient(proto, network, 0, address, port, true, now);
+      if (control !== null && !this.#serves(control)) {
+        this.conns.remove(control);
+        control = null;
+      }
+      destination = control?.destination ?? service.scheduler.choose(service, flow);
+      if (control === null && destination !== null) {
+        control = new IpvsConn(proto, network, 0, address, port, service, destination, true, null);
+        control.expires = now + service.timeout * 1000;
+        this.conns.add(control, now);
+      }
+      if (control !== null) control.expires = now + service.timeout * 1000;
+    }
+    if (destination === null) return null;
+    const conn = new IpvsConn(proto, client, clientPort, virtual, virtualPort, service, destination, false, control);
+    conn.expires = now + this.timeouts.of(proto, 0);
+    this.conns.add(conn, now);
+    return conn;
+  }
+
+  /** Whether a template still leads somewhere (ip_vs_check_template). */
+  #serves(template: IpvsConn): boolean {
+    const d = template.destination;
+    return d.available && !(this.#expireQuiescent && d.weight === 0);
+  }
+
+  #step(skb: Skb, conn: IpvsConn, way: number): void {
+    if (conn.proto === ipv4.PROTO_TCP && skb.end - skb.transport >= tcp.HEADER_LEN) {
+      const next = nextState(conn.state, u8(skb.buf, skb.transport + tcp.FLAGS), way);
+      if (next !== conn.state) this.conns.become(conn, next);
+    }
+    conn.expires = this.ns.world.loop.time + this.timeouts.of(conn.proto, conn.state);
+    if (conn.control !== null && conn.service.timeout > 0)
+      conn.control.expires = Math.max(conn.control.expires, conn.expires);
+  }
+
+  #send(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): number {
+    const d = conn.destination;
+    const port = serverPortOf(conn);
+    this.#learn(skb, conn, port);
+    const to = ipv4Of(d.address);
+    const dst = ns.fib.dst(to);
+    if (d.method === "masq") mangle(skb, skb.network, skb.end, MANIP_DST, d.address, port);
+    skb.dst = dst;
+    if (dst.type === "local") return this.#keep(ns, skb, hook);
+    if (hook === NF_INET_LOCAL_IN) {
+      if (ipv4.ttl(skb.buf, skb.network) <= 1) {
+        ns.handlers.icmpError(ns, skb, icmpv4.TIME_EXCEEDED, icmpv4.EXC_TTL, 0);
+        drop(ns, skb, DropReason.IP_INHDR, () => "time to live exceeded");
+        return IPVS_TAKEN;
+      }
+      ipv4.decTtl(skb.buf, skb.network);
+    }
+    if (skb.trace !== null) skb.trace.report(ns, skb, { step: "route", text: routeText(skb) });
+    if (!nfPass(ns, NF_INET_LOCAL_OUT, skb, null, outDev(ns, dst))) return IPVS_TAKEN;
+    output(ns, skb);
+    return IPVS_TAKEN;
+  }
+
+  /** The real server is this host: the packet goes on to its socket, and its connection is entered. */
+  #keep(ns: NetNs, skb: Skb, hook: number): number {
+    const ct = skb.ct as Conn | null;
+    if (hook !== NF_INET_LOCAL_IN || ct === null || ct.confirmed) return IPVS_DELIVER;
+    ct.status |= IPS_SRC_NAT_DONE;
+    if (netfilterOf(ns)?.conntrack.confirm(skb) !== NF_DROP) return IPVS_DELIVER;
+    drop(ns, skb, DropReason.NETFILTER_DROP);
+    return IPVS_TAKEN;
+  }
+
+  /** ip_vs_update_conntrack, or ip_vs_notrack. */
+  #learn(skb: Skb, conn: IpvsConn, port: number): void {
+    const ct = skb.ct as Conn | null;
+    if (!this.#conntrack) {
+      skb.ct = null;
+      skb.ctInfo = IP_CT_UNTRACKED;
+      return;
+    }
+    if (ct === null || ct.confirmed || conn.destination.method !== "masq") return;
+    ct.reply.src = conn.destination.address;
+    ct.reply.ports = (port << 16) | (ct.reply.ports & 0xffff);
+  }
+
+  #answer(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): void {
+    this.#refresh();
+    this.#step(skb, conn, OUT);
+    if (skb.trace !== null) this.#reportReply(ns, skb, conn, hook);
+    mangle(skb, skb.network, skb.end, MANIP_SRC, conn.virtual, conn.virtualPort);
+  }
+
+  /** An ICMP error to this host about what a real server was sent, for a client on this host. */
+  #errorIn(ns: NetNs, skb: Skb): number {
+    if (this.#quoted(skb) === null) return IPVS_NONE;
+    if (!nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return IPVS_TAKEN;
+    this.#errorOut(skb);
+    return IPVS_DELIVER;
+  }
+
+  /** The connection that an ICMP error from a real server quotes. */
+  #quoted(skb: Skb): IpvsConn | null {
+    const { buf: b, network: at, transport: th, end } = skb;
+    if (ipv4.protocol(b, at) !== ipv4.PROTO_ICMP || ipv4.fragmentOffset(b, at) !== 0) return null;
+    if (end - th < icmpv4.HEADER_LEN + ipv4.HEADER_LEN + 8 || !icmpv4.isError(b, th)) return null;
+    const inner = th + icmpv4.HEADER_LEN;
+    const ports = inner + ipv4.headerLen(b, inner);
+    if (ipv4.version(b, inner) !== 4 || ipv4.fragmentOffset(b, inner) !== 0 || end - ports < 8) return null;
+    const now = this.ns.world.loop.time;
+    const proto = ipv4.protocol(b, inner);
+    const server = ipv4.dst(b, inner) | 0;
+    const client = ipv4.src(b, inner) | 0;
+    const c = this.conns.fromServer(proto, server, u16(b, ports + 2), client, u16(b, ports), now);
+    return c?.destination.method === "masq" ? c : null;
+  }
+
+  /** ip_vs_nat_icmp: the quoted packet went to the service, and the service says so. */
+  #errorOut(skb: Skb): void {
+    const c = this.#quoted(skb);
+    if (c === null) return;
+    const { network, transport, end } = skb;
+    mangle(skb, transport + icmpv4.HEADER_LEN, end, MANIP_DST, c.virtual, c.virtualPort);
+    icmpv4.fillChecksum(skb.buf, transport, end - transport);
+    mangle(skb, network, end, MANIP_SRC, c.virtual, 0);
+  }
+
+  #report(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number, fresh: boolean, probes: number): void {
+    const { service, destination: d } = conn;
+    const which = `destination ${service.destinations.indexOf(d) + 1} of ${service.destinations.length}`;
+    const to = `${formatIpv4(d.address)}:${serverPortOf(conn)}`;
+    const why = !fresh
+      ? "known connection"
+      : conn.control !== null && conn.control.controlled > 1
+        ? "persistent"
+        : "new";
+    const from = `${formatIpv4(conn.virtual)}:${conn.virtualPort}`;
+    const text = `ipvs ${service.scheduler.name}: ${which}, ${to} (${why})`;
+    const rule = { table: "ipvs", chain: nameOf(service), number: 1, text };
+    this.#hookStep(ns, skb, hook, rule, probes, d.method === "masq" ? `${from} → ${to}` : "");
+  }
+
+  #reportReply(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): void {
+    const from = `${formatIpv4(conn.destination.address)}:${serverPortOf(conn)}`;
+    const to = `${formatIpv4(conn.virtual)}:${conn.virtualPort}`;
+    const rule = { table: "ipvs", chain: nameOf(conn.service), number: 1, text: "ipvs: reply" };
+    this.#hookStep(ns, skb, hook, rule, 1, `${from} → ${to}`);
+  }
+
+  #hookStep(
+    ns: NetNs,
+    skb: Skb,
+    hook: number,
+    rule: { readonly table: string; readonly chain: string; readonly number: number; readonly text: string },
+    probes: number,
+    nat: string,
+  ): void {
+    const dev = skb.dev?.name ?? "";
+    skb.trace?.report(ns, skb, {
+      step: "hook",
+      hook: HOOK_NAMES[hook] ?? "",
+      dev,
+      rules: [rule],
+      verdict: "ACCEPT",
+      examined: probes,
+      linear: probes,
+      ctState: "",
+      nat,
+    });
+  }
+}
+
+/** Whether a packet has ports: TCP, UDP or SCTP, whole or the first fragment. */
+function ported(skb: Skb): boolean {
+  const proto = ipv4.protocol(skb.buf, skb.network);
+  if (proto !== ipv4.PROTO_TCP && proto !== ipv4.PROTO_UDP && proto !== ipv4.PROTO_SCTP) return false;
+  return ipv4.fragmentOffset(skb.buf, skb.network) === 0 && skb.end - skb.transport >= 8;
+}
+
+function routeText(skb: Skb): string {
+  const dst = skb.dst;
+  return dst?.route == null ? "no route" : `${formatIpv4(dst.address)} dev ${dst.dev?.name ?? "lo"}`;
+}
+
+/** As ipvsadm lists it: "TCP 10.96.0.1:443", "FWM 5". */
+export function nameOf(s: VirtualService): string {
+  if (s.fwmark !== 0) return `FWM ${s.fwmark}`;
+  const proto = s.proto === ipv4.PROTO_TCP ? "TCP" : s.proto === ipv4.PROTO_UDP ? "UDP" : "SCTP";
+  return `${proto} ${formatIpv4(s.address)}:${s.port}`;
+}

@@ -1,0 +1,94 @@
+/** Virtual services by protocol, address and port, in one hash that grows and counts its probes; those by mark beside it. */
+import type { VirtualService } from "./service.ts";
+
+const MIN_BUCKETS = 64;
+
+function hash(proto: number, address: number, port: number): number {
+  let h = Math.imul(address ^ (proto << 24), 0xcc9e2d51) ^ Math.imul(port, 0x1b873593);
+  h = Math.imul(h ^ (h >>> 15), 0x85ebca6b);
+  return h ^ (h >>> 13);
+}
+
+export class ServiceTable {
+  #buckets: (VirtualService | null)[] = new Array<VirtualService | null>(MIN_BUCKETS).fill(null);
+  #mask = MIN_BUCKETS - 1;
+  readonly #marks: Map<number, VirtualService> = new Map();
+  #anyPort = 0;
+  count = 0;
+  /** Entries looked at so far. */
+  probes = 0;
+
+  /** The service that a new packet is for: by mark, by address and port, by address alone. */
+  lookup(proto: number, address: number, port: number, mark: number): VirtualService | null {
+    if (mark !== 0 && this.#marks.size > 0) {
+      const marked = this.#marks.get(mark);
+      if (marked !== undefined) return marked;
+    }
+    const found = this.get(proto, address, port, 0);
+    return found !== null || this.#anyPort === 0 ? found : this.get(proto, address, 0, 0);
+  }
+
+  get(proto: number, address: number, port: number, fwmark: number): VirtualService | null {
+    if (fwmark !== 0) return this.#marks.get(fwmark) ?? null;
+    let s = this.#buckets[hash(proto, address, port) & this.#mask] as VirtualService | null;
+    for (; s !== null; s = s.next) {
+      this.probes++;
+      if (s.address === address && s.port === port && s.proto === proto) return s;
+    }
+    return null;
+  }
+
+  add(s: VirtualService): void {
+    this.count++;
+    if (s.fwmark !== 0) {
+      this.#marks.set(s.fwmark, s);
+      return;
+    }
+    if (this.count > this.#mask) this.#grow();
+    this.#link(s);
+    if (s.port === 0) this.#anyPort++;
+  }
+
+  delete(s: VirtualService): void {
+    this.count--;
+    if (s.fwmark !== 0) {
+      this.#marks.delete(s.fwmark);
+      return;
+    }
+    const at = hash(s.proto, s.address, s.port) & this.#mask;
+    let before = this.#buckets[at] as VirtualService | null;
+    if (before === s) this.#buckets[at] = s.next;
+    else {
+      while (before !== null && before.next !== s) before = before.next;
+      if (before !== null) before.next = s.next;
+    }
+    s.next = null;
+    if (s.port === 0) this.#anyPort--;
+  }
+
+  all(): VirtualService[] {
+    const out: VirtualService[] = [...this.#marks.values()];
+    for (let s of this.#buckets) for (; s !== null; s = s.next) out.push(s);
+    return out.sort(
+      (a, b) => a.fwmark - b.fwmark || a.proto - b.proto || (a.address >>> 0) - (b.address >>> 0) || a.port - b.port,
+    );
+  }
+
+  #link(s: VirtualService): void {
+    const at = hash(s.proto, s.address, s.port) & this.#mask;
+    s.next = this.#buckets[at] as VirtualService | null;
+    this.#buckets[at] = s;
+  }
+
+  #grow(): void {
+    const old = this.#buckets;
+    this.#buckets = new Array<VirtualService | null>(old.length * 2).fill(null);
+    this.#mask = this.#buckets.length - 1;
+    for (let s of old)
+      while (s !== null) {
+        const next: VirtualService | null = s.next;
+        this.#link(s);
+        s = next;
+      }
+  }
+}

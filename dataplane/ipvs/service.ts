@@ -1,0 +1,76 @@
+/** A virtual service and its destinations (struct ip_vs_service, ip_vs_dest). Addresses are signed 32-bit integers. */
+import type { Random } from "../sim/random.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
+
+export type ForwardMethod = "masq" | "route";
+
+export class Destination {
+  readonly address: number;
+  readonly port: number;
+  method: ForwardMethod;
+  weight: number;
+  /** Connections beyond which it takes no more; 0: no limit. */
+  upper: number;
+  /** Connections below which it takes some again. */
+  lower: number;
+  active = 0;
+  inactive = 0;
+  overloaded = false;
+  /** Cleared when it is deleted: its connections are not served any more. */
+  available = true;
+
+  constructor(address: number, port: number, method: ForwardMethod, weight: number, upper = 0, lower = 0) {
+    this.address = address;
+    this.port = port;
+    this.method = method;
+    this.weight = weight;
+    this.upper = upper;
+    this.lower = lower;
+  }
+
+  /** Whether it may be chosen. */
+  get usable(): boolean {
+    return this.weight > 0 && !this.overloaded;
+  }
+
+  /** To be called when its connections have changed (ip_vs_dest_update_overload and friends). */
+  recount(): void {
+    const all = this.active + this.inactive;
+    if (this.upper > 0 && all >= this.upper) this.overloaded = true;
+    else if (this.lower > 0) {
+      if (all < this.lower) this.overloaded = false;
+    } else if (this.upper > 0) {
+      if (all * 4 < this.upper * 3) this.overloaded = false;
+    } else this.overloaded = false;
+  }
+}
+
+export class VirtualService {
+  /** IP protocol; 0 for a service by firewall mark. */
+  readonly proto: number;
+  readonly address: number;
+  /** 0: every port. */
+  readonly port: number;
+  readonly fwmark: number;
+  scheduler: Scheduler;
+  /** Seconds of persistence; 0: none. */
+  timeout = 0;
+  /** Which clients count as one. */
+  netmask = -1;
+  /** -b: sh-fallback, sh-port and their mh twins. */
+  fallback = false;
+  hashPort = false;
+  readonly destinations: Destination[] = [];
+  readonly random: Random;
+  /** The next in its hash chain. */
+  next: VirtualService | null = null;
+
+  constructor(proto: number, address: number, port: number, fwmark: number, scheduler: Scheduler, random: Random) {
+    this.proto = proto;
+    this.address = address;
+    this.port = port;
+    this.fwmark = fwmark;
+    this.scheduler = scheduler;
+    this.random = random;
+  }
+}

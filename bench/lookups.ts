@@ -1,7 +1,7 @@
 /**
  * What the first packet of a flow costs in rule lookups: the hooks of a node with N Services, for the first, the middle and
- * the last Service of the ruleset, and for an address that is none. Each call is a new connection. Timed by the `benchmark`
- * package; rules examined are counted, which is what the time comes from.
+ * the last Service of the ruleset, and for an address that is none, rule by rule and by hash. Each call is a new connection.
+ * Timed by the `benchmark` package; rules examined are counted, which is what the time comes from.
  */
 import Benchmark from "benchmark";
 import { Host } from "../dataplane/host/host.ts";
@@ -62,13 +62,17 @@ function measure(services: number, options: LookupOptions): Metric[] {
     ["last", serviceAddress(services - 1)],
     ["none", address("10.200.0.1")],
   ];
-  for (const [position, to] of targets) metrics.push(time(host.root, services, position, to, options));
+  for (const evaluator of ["linear", "indexed"] as const) {
+    host.world.evaluator = evaluator;
+    for (const [position, to] of targets) metrics.push(time(host.root, services, position, to, options));
+  }
   return metrics;
 }
 
 function time(ns: NetNs, services: number, position: string, to: Ipv4Addr, options: LookupOptions): Metric {
   const look = lookup(ns, to);
   const examined = look();
+  const linear = netfilterOf(ns)?.linear ?? 0;
   const bench = new Benchmark(position, look, { minSamples: options.samples, maxTime: 0.5 });
   bench.run();
   const { mean, rme } = bench.stats;
@@ -82,8 +86,9 @@ function time(ns: NetNs, services: number, position: string, to: Ipv4Addr, optio
     services,
     position,
     rulesExamined: examined,
+    rulesLinear: linear,
     relativeErrorPercent: Number(rme.toFixed(1)),
-    evaluator: "linear",
+    evaluator: ns.world.evaluator,
   };
 }
 

@@ -5,6 +5,7 @@
 import type { Host } from "../dataplane/host/host.ts";
 import { Underlay } from "../dataplane/host/underlay.ts";
 import { World } from "../dataplane/host/world.ts";
+import { connectionsOf } from "../dataplane/ipvs/text.ts";
 import type { NetNs } from "../dataplane/netns/netns.ts";
 import { FlannelAgent } from "./agents/flannel/agent.ts";
 import { flannelConf } from "./agents/flannel/net-conf.ts";
@@ -38,8 +39,8 @@ const SUBNET_ENV = "/run/flannel/subnet.env";
 /** CoreDNS forwards other names; the emulated world outside has addresses, but no names. */
 const NO_SUCH_NAME = (): null => null;
 
-export type ProxyMode = "iptables";
-export const PROXY_MODES: readonly ProxyMode[] = ["iptables"];
+export type ProxyMode = "iptables" | "ipvs";
+export const PROXY_MODES: readonly ProxyMode[] = ["iptables", "ipvs"];
 
 export type ClusterOptions = {
   readonly sources: readonly Source[];
@@ -105,7 +106,7 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   const proxies = new Map<string, KubeProxy>();
   const agents: Controller[] = [];
   const wired: KubeletNode[] = [];
-  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: clusterCidr };
+  const config = { ...DEFAULT_PROXY_CONFIG, mode: proxyMode, clusterCIDR: clusterCidr };
   const conf = flannelConf(clusterCidr, FLANNEL_BACKENDS[network]);
   for (const [i, { name, address }] of plan.nodes.entries()) {
     const conflist = conflistOf(network);
@@ -114,7 +115,9 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     nodes.set(name, node);
     const { backend, files, ip } = node;
     wired.push({ name, ips: [ip], backend, network: node });
-    const proxy = new KubeProxy({ nodeName: name, backend, config });
+    const connections = (service: string, destination: string): number =>
+      connectionsOf(node.host.root, service, destination);
+    const proxy = new KubeProxy({ nodeName: name, backend, config, connections });
     proxies.set(name, proxy);
     const writeSubnetEnv = (text: string): void => void files.write(SUBNET_ENV, text);
     const device = { dev: "eth0", address, mtu };

@@ -1,5 +1,5 @@
 /**
- * kube-proxy on one node: events mark the trackers, one sync writes one iptables transaction and the sysctls it needs.
+ * kube-proxy on one node: events mark the trackers, one sync writes one transaction, in the mode of its configuration.
  *
  * The first sync and any sync after the rules were flushed by somebody (the canary is gone) or the node's zone changed
  * is full; others are partial. A partial sync that fails is followed by a full one. There are no timers here: whoever
@@ -16,6 +16,8 @@ import type { Kind, WatchEvent } from "../store/store.ts";
 import type { ProxyConfig } from "./config.ts";
 import { EndpointsTracker } from "./endpoints-tracker.ts";
 import { IptablesRenderer, type Jump, type ProxyNode } from "./iptables.ts";
+import { type ConnectionCount, IpvsRenderer } from "./ipvs.ts";
+import { ipvsSync, ownAddresses } from "./ipvs-sync.ts";
 import type { RuleOrigin } from "./rule-origin.ts";
 import { ServiceTracker } from "./service-tracker.ts";
 
@@ -25,6 +27,8 @@ export type KubeProxyOptions = {
   readonly config: ProxyConfig;
   readonly family?: Family;
   readonly randomFully?: boolean;
+  /** ipvs mode: how many connections a destination has, for it to be deleted when they have ended; at once without it. */
+  readonly connections?: ConnectionCount;
 };
 
 export type SyncStats = {
@@ -41,6 +45,7 @@ export class KubeProxy implements Controller {
   readonly #services: ServiceTracker;
   readonly #endpoints: EndpointsTracker;
   #renderer: IptablesRenderer | null = null;
+  #ipvs: IpvsRenderer | null = null;
   #node: ProxyNode;
   #needFull = true;
   #lastSync: SyncStats = { kind: "none", services: 0, octets: 0 };
@@ -77,6 +82,10 @@ export class KubeProxy implements Controller {
 
   async sync(): Promise<void> {
     const { backend, config, randomFully } = this.#options;
+    if (config.mode === "ipvs") {
+      await this.#syncIpvs();
+      return;
+    }
     this.#renderer ??= new IptablesRenderer(
       { family: this.#family, node: this.#node, config, randomFully: randomFully ?? true },
       this.#services,
@@ -102,9 +111,26 @@ export class KubeProxy implements Controller {
     this.#lastSync = { ...this.#lastSync, kind: "partial", services };
   }
 
+  async #syncIpvs(): Promise<void> {
+    const { backend, config, randomFully = true, connections = () => 0, nodeName } = this.#options;
+    this.#ipvs ??= new IpvsRenderer({ node: this.#node, config, randomFully }, this.#services, this.#endpoints);
+    const renderer = this.#ipvs;
+    renderer.setNodeIps(await ownAddresses(backend));
+    let missing: readonly Jump[] | null = null;
+    if (this.#needFull) {
+      const saved = await backend.iptablesSave("host", this.#protocol);
+      missing = renderer.jumps.filter((j) => !hasJump(saved, j));
+    }
+    const source = `kube-proxy on ${nodeName}`;
+    const { ops, services, octets } = await ipvsSync(renderer, backend, config, source, missing, connections);
+    if (ops.length > 0) await backend.apply(ops);
+    this.#needFull = false;
+    this.#lastSync = { kind: missing === null ? "partial" : "full", services, octets };
+  }
+
   /** The object behind a chain, or behind a rule of a shared chain, which its comment names. */
   originOf(chain: string, comment: string = ""): RuleOrigin | undefined {
-    return this.#renderer?.originOf(chain, comment);
+    return this.#ipvs?.originOf(chain) ?? this.#renderer?.originOf(chain, comment);
   }
 
   get #protocol(): "ipv4" | "ipv6" {
@@ -155,6 +181,7 @@ export class KubeProxy implements Controller {
     if (JSON.stringify(next) === JSON.stringify(this.#node)) return false;
     this.#node = next;
     this.#renderer = this.#renderer?.withNode(next) ?? null;
+    this.#ipvs?.setNode(next);
     this.#needFull = true;
     return true;
   }

@@ -106,6 +106,7 @@ export function bridgeForward(bridge: Bridge, target: BridgePort, skb: Skb): boo
   skb.data = skb.network;
   skb.pktType = PACKET_HOST;
   if (!nfPass(ns, NF_INET_FORWARD, skb, br, br)) return false;
+  if (ns.ipvs !== null && !ns.ipvs.forward(ns, skb)) return false;
   if (!nfPass(ns, NF_INET_POST_ROUTING, skb, br, br)) return false;
   skb.data = skb.mac;
   skb.pktType = pktType;

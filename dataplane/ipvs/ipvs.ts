@@ -17,6 +17,7 @@ import { netfilterOf } from "../netfilter/restore-op.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { drop } from "../skb/drop.ts";
 import type { Skb } from "../skb/skb.ts";
+import type { TracedRule } from "../skb/trace.ts";
 import { u8, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
@@ -331,7 +332,9 @@ export class IpvsEngine implements Ipvs {
         ? "persistent"
         : "new";
     const from = `${formatIpv4(conn.virtual)}:${conn.virtualPort}`;
-    const text = `ipvs ${service.scheduler.name}: ${which}, ${to} (${why})`;
+    // A report takes a rule as effective by its target; this is what the choice amounts to.
+    const action = d.method === "masq" ? `-j DNAT --to-destination ${to}` : "-j ACCEPT";
+    const text = `ipvs ${service.scheduler.name}: ${which} (${why}) ${action}`;
     const rule = { table: "ipvs", chain: nameOf(service), number: 1, text };
     this.#hookStep(ns, skb, hook, rule, probes, d.method === "masq" ? `${from} → ${to}` : "");
   }
@@ -339,28 +342,20 @@ export class IpvsEngine implements Ipvs {
   #reportReply(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): void {
     const from = `${formatIpv4(conn.destination.address)}:${serverPortOf(conn)}`;
     const to = `${formatIpv4(conn.virtual)}:${conn.virtualPort}`;
-    const rule = { table: "ipvs", chain: nameOf(conn.service), number: 1, text: "ipvs: reply" };
-    this.#hookStep(ns, skb, hook, rule, 1, `${from} → ${to}`);
+    this.#hookStep(ns, skb, hook, null, 1, `${from} → ${to}`);
   }
 
-  #hookStep(
-    ns: NetNs,
-    skb: Skb,
-    hook: number,
-    rule: { readonly table: string; readonly chain: string; readonly number: number; readonly text: string },
-    probes: number,
-    nat: string,
-  ): void {
+  #hookStep(ns: NetNs, skb: Skb, hook: number, rule: TracedRule | null, probes: number, nat: string): void {
     const dev = skb.dev?.name ?? "";
     skb.trace?.report(ns, skb, {
       step: "hook",
       hook: HOOK_NAMES[hook] ?? "",
       dev,
-      rules: [rule],
+      rules: rule === null ? [] : [rule],
       verdict: "ACCEPT",
       examined: probes,
       linear: probes,
-      ctState: "",
+      ctState: rule === null ? "ESTABLISHED" : "",
       nat,
     });
   }

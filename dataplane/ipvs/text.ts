@@ -203,7 +203,9 @@ class Command {
     const text = options.get("-r") ?? this.#fail("no destination: expected -r");
     const given = this.#address("-r", text);
     const method = options.has("-m") ? "masq" : "route";
-    const port = method === "route" || !text.includes(":") ? service.port : given.port;
+    // Direct routing keeps the port; who changes or deletes need not say how packets are forwarded.
+    const keeps = command === "-a" && method === "route";
+    const port = keeps || !text.includes(":") ? service.port : given.port;
     const list = service.destinations;
     const at = list.findIndex((d) => d.address === given.address && d.port === port);
     const known = list[at];
@@ -286,4 +288,16 @@ function formatService(s: VirtualService): string {
     return `-a ${key} -r ${formatIpv4(d.address)}:${d.port} -${d.method === "masq" ? "m" : "g"} -w ${d.weight}${limits}`;
   });
   return `${[head, ...rest].join("\n")}\n`;
+}
+
+/** Connections of a destination, as the texts name it and its service ("-t 10.96.0.1:80", "10.244.0.2:80"). */
+export function connectionsOf(ns: NetNs, service: string, destination: string): number {
+  const engine = ipvsOf(ns);
+  const [option = "", where = ""] = service.split(" ");
+  const [vip = "", vport = ""] = where.split(":");
+  const [ip = "", port = ""] = destination.split(":");
+  const virtual = engine?.services.get(PROTOCOLS[option] ?? 0, (parseIpv4(vip) ?? 0) | 0, Number(vport), 0);
+  engine?.settle();
+  const found = virtual?.destinations.find((d) => d.address === ((parseIpv4(ip) ?? 0) | 0) && d.port === Number(port));
+  return found === undefined ? 0 : found.active + found.inactive;
 }

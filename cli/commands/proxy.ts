@@ -9,15 +9,23 @@ import { ServiceController } from "../../cluster/controllers/service.ts";
 import { saltOf } from "../../cluster/controllers/standard.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig, parseProxyConfig } from "../../cluster/kube-proxy/config.ts";
 import { FlowEvaluator, type FlowVerdict } from "../../cluster/kube-proxy/evaluate.ts";
-import { iptablesFor } from "../../cluster/kube-proxy/render.ts";
+import { iptablesFor, ipvsFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
 import { readSources } from "../../cluster/manifests/sources.ts";
 import { MemoryStore } from "../../cluster/store/store-memory.ts";
 import { parseFlow } from "../../cluster/trace/first-packet.ts";
+import { SCHEDULERS } from "../../dataplane/ipvs/scheduler/registry.ts";
 import { NetlinkError } from "../../dataplane/netns/rtnl-ops.ts";
 import { collect, integer } from "../cluster-options.ts";
 import { OK, UsageError } from "../exit.ts";
 import { type OutputFormat, printResult, printWarnings, table } from "../print.ts";
+
+type Tool = "iptables-restore" | "ip6tables-restore" | "ipset" | "ipvsadm";
+/** The texts of each mode, in the order in which the tools are to read them. */
+const TOOLS: Readonly<Record<"iptables" | "ipvs", readonly Tool[]>> = {
+  iptables: ["iptables-restore", "ip6tables-restore"],
+  ipvs: ["ipset", "iptables-restore", "ipvsadm"],
+};
 
 type Flags = {
   readonly file: readonly string[];
@@ -26,12 +34,12 @@ type Flags = {
   readonly nodeAddress: readonly string[];
   readonly serviceCidr: readonly string[];
   readonly clusterCidr?: string;
-  readonly proxyMode?: "iptables";
+  readonly proxyMode?: "iptables" | "ipvs";
   readonly masqueradeAll?: boolean;
   readonly seed: number;
   readonly quiet?: boolean;
   readonly rules?: string;
-  readonly tool?: "iptables-restore" | "ip6tables-restore";
+  readonly tool?: Tool;
   readonly output: OutputFormat;
 };
 
@@ -40,7 +48,14 @@ export function proxyCommand(end: (code: number) => void): Command {
   proxy.addCommand(
     withProxyOptions(new Command("render"))
       .description("print the rules that kube-proxy would write")
-      .addOption(new Option("--tool <name>", "one text only").choices(["iptables-restore", "ip6tables-restore"]))
+      .addOption(
+        new Option("--tool <name>", "one text only").choices([
+          "iptables-restore",
+          "ip6tables-restore",
+          "ipset",
+          "ipvsadm",
+        ]),
+      )
       .action(async (flags: Flags) => end(await render(flags))),
   );
   proxy.addCommand(
@@ -62,7 +77,7 @@ function withProxyOptions(command: Command): Command {
     .option("--node-address <ip>", "an address of the node (repeatable, the first is the primary)", collect, [])
     .option("--service-cidr <cidr>", "where Services without an address get one (repeatable)", collect, [])
     .option("--cluster-cidr <cidr>", "the addresses of pods")
-    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(["iptables"]))
+    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(["iptables", "ipvs"]))
     .option("--masquerade-all", "masquerade everything sent to ClusterIPs")
     .option("--seed <number>", "seed of addresses that Services do not have yet", integer(0, 2 ** 32 - 1), 1)
     .option("-q, --quiet", "no warnings");
@@ -88,8 +103,10 @@ async function prepare(flags: Flags): Promise<Prepared> {
     ...(flags.masqueradeAll === undefined ? {} : { masqueradeAll: true }),
     ...(flags.proxyMode === undefined ? {} : { mode: flags.proxyMode }),
   };
-  if (config.mode !== "iptables")
-    throw new UsageError(`mode: found ${config.mode}, expected iptables (the others are not built yet)`);
+  if (config.mode !== "iptables" && config.mode !== "ipvs")
+    throw new UsageError(`mode: found ${config.mode}, expected iptables or ipvs (the others are not built yet)`);
+  if (config.mode === "ipvs" && !SCHEDULERS.includes(config.ipvs.scheduler))
+    throw new UsageError(`ipvs.scheduler: found ${config.ipvs.scheduler}, expected one of ${SCHEDULERS.join(", ")}`);
   const all = await allocate(
     objects.map((o) => o.object),
     flags,
@@ -113,9 +130,22 @@ async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<r
 async function render(flags: Flags): Promise<number> {
   const { objects, config, ips, cidrs } = await prepare(flags);
   const node = { name: flags.node, ips, podCidrs: cidrs };
-  const tools = flags.tool === undefined ? (["iptables-restore", "ip6tables-restore"] as const) : [flags.tool];
+  const offered = TOOLS[config.mode === "ipvs" ? "ipvs" : "iptables"];
+  if (flags.tool !== undefined && !offered.includes(flags.tool))
+    throw new UsageError(
+      `option --tool: found ${flags.tool}, expected one of ${offered.join(", ")} in mode ${config.mode}`,
+    );
+  const tools = flags.tool === undefined ? offered : [flags.tool];
+  const ipvs = config.mode === "ipvs" ? ipvsFor(objects, { node, config }) : null;
   for (const tool of tools) {
-    const text = iptablesFor(objects, { node, config, family: tool === "iptables-restore" ? 4 : 6 }).full();
+    const text =
+      ipvs === null
+        ? iptablesFor(objects, { node, config, family: tool === "iptables-restore" ? 4 : 6 }).full()
+        : tool === "ipset"
+          ? ipvs.setsText()
+          : tool === "ipvsadm"
+            ? ipvs.serversText()
+            : ipvs.rulesText();
     if (flags.tool === undefined) process.stdout.write(`# ${tool}\n`);
     process.stdout.write(text);
   }
@@ -130,6 +160,10 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
           .split("\n")
           .flatMap((line, i) => (line.trim() === "" ? [] : [parseFlow(line, "<stdin>", i + 1)]));
   const { objects, config, ips, cidrs } = await prepare(flags);
+  if (config.mode === "ipvs")
+    throw new UsageError(
+      "mode: found ipvs, expected iptables: proxy eval does not do ipvs, trace --proxy-mode ipvs does",
+    );
   const node = { name: flags.node, ips, podCidrs: cidrs };
   const rules = flags.rules;
   const text = rules === undefined ? iptablesFor(objects, { node, config }).full() : read(rules);

@@ -6,6 +6,7 @@ import type { Service } from "../api/service.ts";
 import type { ProxyConfig } from "./config.ts";
 import { EndpointsTracker } from "./endpoints-tracker.ts";
 import { IptablesRenderer, type ProxyNode } from "./iptables.ts";
+import { IpvsRenderer } from "./ipvs.ts";
 import { ServiceTracker } from "./service-tracker.ts";
 
 export type RenderOptions = {
@@ -21,12 +22,30 @@ export type RenderOptions = {
  */
 export function iptablesFor(objects: readonly KubeObject[], options: RenderOptions): IptablesRenderer {
   const { node, config, family = 4, randomFully = true } = options;
+  const { services, endpoints } = trackersFor(objects, family, node);
+  const renderer = new IptablesRenderer({ family, node, config, randomFully }, services, endpoints);
+  renderer.update();
+  return renderer;
+}
+
+/** The same for ipvs mode, which is IPv4 only: a renderer with its texts. */
+export function ipvsFor(objects: readonly KubeObject[], options: Omit<RenderOptions, "family">): IpvsRenderer {
+  const { node, config, randomFully = true } = options;
+  const { services, endpoints } = trackersFor(objects, 4, node);
+  const renderer = new IpvsRenderer({ node, config, randomFully }, services, endpoints);
+  renderer.update();
+  return renderer;
+}
+
+function trackersFor(
+  objects: readonly KubeObject[],
+  family: Family,
+  node: ProxyNode,
+): { readonly services: ServiceTracker; readonly endpoints: EndpointsTracker } {
   const services = new ServiceTracker(family);
   const endpoints = new EndpointsTracker(family, node.name);
   for (const object of objects)
     if (object.kind === "Service") services.set(object as Service);
     else if (object.kind === "EndpointSlice") endpoints.set(object as EndpointSlice);
-  const renderer = new IptablesRenderer({ family, node, config, randomFully }, services, endpoints);
-  renderer.update();
-  return renderer;
+  return { services, endpoints };
 }

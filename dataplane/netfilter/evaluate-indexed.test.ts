@@ -4,7 +4,6 @@ import type { Skb } from "../skb/skb.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { formatIpv4 } from "../wire/ipv4-addr.ts";
 import * as tcp from "../wire/tcp.ts";
-import { packets, type RandomPacket, rulesets, rulesText, SETS, type TableText } from "./fixtures/random-rules.ts";
 import {
   NF_INET_FORWARD,
   NF_INET_LOCAL_IN,
@@ -12,6 +11,7 @@ import {
   NF_INET_POST_ROUTING,
   NF_INET_PRE_ROUTING,
 } from "./hooks.ts";
+import { packets, type RandomPacket, rulesets, rulesText, SETS, type TableText } from "./random-rules.ts";
 import { saveRules } from "./restore-op.ts";
 import { Bench, type PacketSpec } from "./testing.ts";
 

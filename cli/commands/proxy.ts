@@ -46,7 +46,7 @@ type Flags = {
 export function proxyCommand(end: (code: number) => void): Command {
   const proxy = new Command("proxy").description("kube-proxy's rules for Services and EndpointSlices on one node");
   proxy.addCommand(
-    withProxyOptions(new Command("render"))
+    withProxyOptions(new Command("render"), ["iptables", "ipvs"])
       .description("print the rules that kube-proxy would write")
       .addOption(
         new Option("--tool <name>", "one text only").choices([
@@ -59,7 +59,7 @@ export function proxyCommand(end: (code: number) => void): Command {
       .action(async (flags: Flags) => end(await render(flags))),
   );
   proxy.addCommand(
-    withProxyOptions(new Command("eval"))
+    withProxyOptions(new Command("eval"), ["iptables"])
       .description("say what the rules do to the first packet of a flow")
       .option("--rules <file>", "evaluate this iptables-save text instead of rendering one")
       .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
@@ -69,7 +69,7 @@ export function proxyCommand(end: (code: number) => void): Command {
   return proxy;
 }
 
-function withProxyOptions(command: Command): Command {
+function withProxyOptions(command: Command, modes: readonly string[]): Command {
   return command
     .option("-f, --file <path>", "manifests: a file, a directory, or - (repeatable)", collect, [])
     .option("--config <file>", "a KubeProxyConfiguration; flags win over it")
@@ -77,7 +77,7 @@ function withProxyOptions(command: Command): Command {
     .option("--node-address <ip>", "an address of the node (repeatable, the first is the primary)", collect, [])
     .option("--service-cidr <cidr>", "where Services without an address get one (repeatable)", collect, [])
     .option("--cluster-cidr <cidr>", "the addresses of pods")
-    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(["iptables", "ipvs"]))
+    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(modes))
     .option("--masquerade-all", "masquerade everything sent to ClusterIPs")
     .option("--seed <number>", "seed of addresses that Services do not have yet", integer(0, 2 ** 32 - 1), 1)
     .option("-q, --quiet", "no warnings");

@@ -58,7 +58,7 @@ export function pluginConformance(
         const br0 = await link("host", "br0");
         expect(eth0).toMatchObject({ kind: "veth", mtu: 1400, up: true, carrier: true });
         expect(veth).toMatchObject({ master: "br0", mtu: 1400, up: true, hairpin: false, isolated: false });
-        expect(veth?.name).toMatch(/^veth[0-9a-f]{8}$/);
+        expect(veth?.name).toMatch(/^veth[0-9a-f]{11}$/);
         expect(br0).toMatchObject({ kind: "bridge", mtu: 1400, up: true });
         expect(await addressesOf(netns, "eth0")).toEqual(["10.1.0.2/24"]);
         expect(await addressesOf("host", "br0")).toEqual(["10.1.0.1/24"]);
@@ -458,9 +458,13 @@ export function pluginConformance(
         expect(await node.leases(DATA, "foreign")).toEqual({ "10.5.0.2": "c3 eth1" });
         const sources = (await node.nat()).flatMap((r) => / -s (\S+)/.exec(r)?.[1] ?? []);
         expect(sources.sort()).toEqual(["10.1.0.3/32", "10.5.0.2/32"]);
+        const ends = async () =>
+          (await backend.links("host")).flatMap((l) => (l.kind === "veth" ? [l.alias] : [])).sort();
+        expect(await ends()).toEqual(["podwire:foreign:c3:eth1", "podwire:net:c2:eth0"]);
         await node.call("GC", { ...conf, "cni.dev/valid-attachments": [] });
         expect(await node.leases(DATA, "net")).toEqual({});
         expect((await node.nat()).join("\n")).not.toContain("c2");
+        expect(await ends()).toEqual(["podwire:foreign:c3:eth1"]);
       });
 
       it("reports in STATUS that no address is left", async () => {

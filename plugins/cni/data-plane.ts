@@ -32,6 +32,16 @@ export async function cleanupBackend(args: CmdArgs, host: PluginHost): Promise<C
   }
 }
 
+/** The data plane for GC of links: undefined if the host names none, as there is then none to clean. */
+export async function gcBackend(args: CmdArgs, host: PluginHost): Promise<Backend | undefined> {
+  try {
+    return await host.backend("", socketOf(args));
+  } catch (error) {
+    if (error instanceof CniError && error.code === NO_BACKEND) return undefined;
+    throw error;
+  }
+}
+
 /** The data plane for STATUS: undefined if the host names none by default, UNAVAILABLE if it does not answer. */
 export async function statusBackend(args: CmdArgs, host: PluginHost): Promise<Backend | undefined> {
   try {

@@ -52,6 +52,7 @@ describe("the plan of a bridge", () => {
         mtu: 1450,
         peer: { name: "veth00000001", netns: "host", mac: "02:00:00:00:00:01", mtu: 1450, master: "br0", up: true },
       },
+      { op: "link.set", netns: "host", name: "veth00000001", alias: "podwire:net:c1:eth0" },
       { op: "sysctl.set", netns: "/run/netns/a", key: "net.ipv4.conf.eth0.arp_notify", value: "1" },
       { op: "addr.add", netns: "/run/netns/a", dev: "eth0", address: "10.1.0.2/24" },
       { op: "link.set", netns: "/run/netns/a", name: "eth0", up: true },

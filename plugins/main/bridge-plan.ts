@@ -22,6 +22,7 @@ import { CniError, EXISTS } from "../cni/error.ts";
 import type { IpConfig, Result, Route } from "../cni/types.ts";
 import { masqOps } from "../netfilter/masq.ts";
 import type { BridgeConf } from "./bridge-conf.ts";
+import { aliasOp } from "./host-end.ts";
 import type { Names } from "./names.ts";
 
 /** What is there before ADD. */
@@ -264,6 +265,7 @@ export function planAdd(
     ...planBridge(conf, world, names),
     ...planGateways(conf, world, ips),
     planVeth(conf, place, names),
+    aliasOp(conf.network, place, names.hostIfname),
     ...(world.ipv6 ? [sysctl("host", devKey("ipv6", names.hostIfname, "accept_ra"), "0")] : []),
     ...planSandbox(conf, place, world, ips, routes),
     ...(conf.ipMasq

@@ -57,7 +57,7 @@ describe("bridge", () => {
       expect((JSON.parse(stdout) as JsonObject).msg).toBeUndefined();
     }
     const names = (await fake.links("host")).filter((l) => l.kind === "veth").map((l) => l.name);
-    expect(names).toEqual(["veth80000000", "vethe6666666"]);
+    expect(names).toEqual(["vetha4861800000", "vetha4861e66666"]);
   });
 
   it("gives up when the bridge is never as it was read", async () => {

@@ -10,7 +10,7 @@ import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { formatCidr, parseCidr } from "../../ipam/ip.ts";
 import { addresses, call, delegateRequest } from "../cni/call.ts";
-import { cleanupBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
+import { cleanupBackend, gcBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
 import { CniError, EXISTS, NOT_AS_ADDED, throwAll, UNAVAILABLE } from "../cni/error.ts";
 import type { PluginHost } from "../cni/host.ts";
 import { type CmdArgs, EMPTY_RESULT, type Interface, type Plugin, type Result } from "../cni/types.ts";
@@ -18,6 +18,7 @@ import { Undo } from "../cni/undo.ts";
 import { masqGcOps, masqMissingOf, unmasqExactOps, unmasqOps } from "../netfilter/masq.ts";
 import { type BridgeConf, parseBridgeConf } from "./bridge-conf.ts";
 import { type BridgeWorld, planAdd, routesFor, withGateways } from "./bridge-plan.ts";
+import { removeStaleEnds } from "./host-end.ts";
 import { drawNames, type Names } from "./names.ts";
 
 /** How often to plan anew when another call changed the bridge between reading and writing. */
@@ -62,7 +63,7 @@ async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: Bri
   const { netns, ifname, containerId } = args;
   for (let attempt = 1; ; attempt++) {
     if (attempt > 1) await requireFree(args, backend);
-    const names = drawNames(host);
+    const names = drawNames(host, conf.network);
     const world = await readWorld(backend, conf, netns);
     try {
       await backend.apply(planAdd(conf, { netns, ifname, containerId }, world, ipam, names));
@@ -244,6 +245,7 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
       if (ops.length > 0) await backend.apply(ops);
     });
   }
+  await attempt(async () => removeStaleEnds(await gcBackend(args, host), args.name, args.validAttachments));
   throwAll(errors);
 }
 

@@ -1,6 +1,7 @@
 /** Names and MAC addresses that chance decides. */
 import { formatMac } from "../../dataplane/wire/mac-addr.ts";
 import type { PluginHost } from "../cni/host.ts";
+import { hostPrefix } from "./host-end.ts";
 
 export type Names = {
   readonly hostIfname: string;
@@ -18,10 +19,10 @@ function randomMac(random: () => number): string {
 }
 
 /** A name that is taken is found out by applying, and drawn again. */
-export function drawNames(host: PluginHost): Names {
+export function drawNames(host: PluginHost, network: string): Names {
   const random = (): number => host.random();
-  const hostIfname = `veth${Math.floor(random() * 0x1_0000_0000)
+  const hostIfname = `${hostPrefix(network)}${Math.floor(random() * 0x100_0000)
     .toString(16)
-    .padStart(8, "0")}`;
+    .padStart(6, "0")}`;
   return { hostIfname, hostMac: randomMac(random), containerMac: randomMac(random), bridgeMac: randomMac(random) };
 }

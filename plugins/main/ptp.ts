@@ -11,7 +11,7 @@ import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { bitsOf, type Cidr, formatCidr, formatIp, networkOf, parseCidr } from "../../ipam/ip.ts";
 import { addresses, call, delegateRequest } from "../cni/call.ts";
-import { cleanupBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
+import { cleanupBackend, gcBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
 import { BAD_PLUGIN, CniError, EXISTS, NOT_AS_ADDED, throwAll } from "../cni/error.ts";
 import { badField, Fields } from "../cni/fields.ts";
 import type { PluginHost } from "../cni/host.ts";
@@ -19,6 +19,7 @@ import { parseDns } from "../cni/result.ts";
 import type { CmdArgs, Dns, IpConfig, JsonObject, Plugin, Result } from "../cni/types.ts";
 import { Undo } from "../cni/undo.ts";
 import { masqGcOps, masqMissingOf, masqOps, unmasqExactOps, unmasqOps } from "../netfilter/masq.ts";
+import { aliasOp, removeStaleEnds } from "./host-end.ts";
 import { drawNames, type Names } from "./names.ts";
 
 const ATTEMPTS = 8;
@@ -71,6 +72,7 @@ export function planAdd(conf: PtpConf, args: CmdArgs, ipam: Result, names: Names
       ...mtu,
       peer: { name: names.hostIfname, netns: "host", mac: names.hostMac, ...mtu, up: true },
     },
+    aliasOp(args.name, args, names.hostIfname),
     { op: "sysctl.set", netns, key: `net.ipv4.conf.${dotted(ifname)}.arp_notify`, value: "1" },
   ];
   if (ipv6) {
@@ -139,7 +141,7 @@ function hostSide(dev: string, cidr: Cidr, gateway: string): readonly RtnlOp[] {
 async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: PtpConf, ipam: Result): Promise<Names> {
   const ipv6 = await hasIpv6(backend);
   for (let attempt = 1; ; attempt++) {
-    const names = drawNames(host);
+    const names = drawNames(host, args.name);
     try {
       await backend.apply(planAdd(conf, args, ipam, names, ipv6));
       return names;
@@ -262,6 +264,11 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
     } catch (error) {
       errors.push(error);
     }
+  }
+  try {
+    await removeStaleEnds(await gcBackend(args, host), args.name, args.validAttachments);
+  } catch (error) {
+    errors.push(error);
   }
   throwAll(errors);
 }

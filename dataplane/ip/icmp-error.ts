@@ -22,7 +22,7 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   const at = skb.network;
   const source = ipv4.src(b, at);
   const address = ipv4.dst(b, at);
-  if (skb.pktType !== PACKET_HOST || ipv4.fragmentOffset(b, at) !== 0) return;
+  if (ns.icmpSending || skb.pktType !== PACKET_HOST || ipv4.fragmentOffset(b, at) !== 0) return;
   if (address >>> 28 === 14 || address === 0xffffffff || source === 0 || source >>> 28 === 14) return;
   const head = ipv4.headerLen(b, at);
   if (ipv4.protocol(b, at) === ipv4.PROTO_ICMP && icmpv4.isError(b, at + head)) return;
@@ -55,5 +55,12 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
     error.trace = skb.trace.answer(ns, error);
     error.trace?.report(ns, error, { step: "socket", text: icmpv4.format({ type, code, rest: info }) });
   }
-  localOut(ns, error);
+  icmpOut(ns, error);
+}
+
+/** While one ICMP message is on its way out no other is sent, such as one about the first (icmp_xmit_lock). */
+export function icmpOut(ns: NetNs, skb: Skb): void {
+  ns.icmpSending = true;
+  localOut(ns, skb);
+  ns.icmpSending = false;
 }

@@ -11,7 +11,7 @@ import { copy, setU32 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { localOut } from "./output.ts";
+import { icmpOut } from "./icmp-error.ts";
 
 const DAY = 86_400_000;
 
@@ -90,7 +90,7 @@ function answer(ns: NetNs, skb: Skb, type: number, len: number): void {
     reply.trace = skb.trace.answer(ns, reply);
     reply.trace?.report(ns, reply, { step: "socket", text: "ICMP echo reply" });
   }
-  localOut(ns, reply);
+  icmpOut(ns, reply);
 }
 
 /** An error about something we sent: the quoted header says what. */

@@ -32,7 +32,8 @@ export function sendReset(ns: NetNs, skb: Skb, related = false): void {
   tcp.write(rb, rst.transport, tcp.dstPort(b, th), tcp.srcPort(b, th), seq, ack, tcp.HEADER_LEN, outFlags, 0);
   tcp.fillChecksum4(rb, rst.transport, tcp.HEADER_LEN, address, source);
   const total = ipv4.HEADER_LEN + tcp.HEADER_LEN;
-  ipv4.write(rb, rst.network, total, 0, ipv4.FLAG_DF, ns.sysctls.defaultTtl, ipv4.PROTO_TCP, address, source, 0);
+  const tos = related ? 0 : ipv4.tos(b, at);
+  ipv4.write(rb, rst.network, total, 0, ipv4.FLAG_DF, ns.sysctls.defaultTtl, ipv4.PROTO_TCP, address, source, tos);
   rst.dst = dst;
   if (related) attachCt(rst, skb);
   if (skb.trace !== null) {

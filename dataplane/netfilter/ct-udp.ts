@@ -1,8 +1,8 @@
 /** UDP connections (nf_conntrack_proto_udp.c): a stream, kept longer, once it was answered for more than two seconds. */
-import { u32 } from "../wire/bytes.ts";
-import { HEADER_LEN } from "../wire/udp.ts";
+import { u16, u32 } from "../wire/bytes.ts";
+import { HEADER_LEN, LENGTH } from "../wire/udp.ts";
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, swapPorts } from "./conn.ts";
-import { CT_OK, type CtProto, extend } from "./ct-proto.ts";
+import { CT_INVALID, CT_OK, type CtProto, extend } from "./ct-proto.ts";
 
 /** Milliseconds after which an answered connection counts as a stream. */
 const STREAM_AFTER = 2000;
@@ -13,7 +13,10 @@ export const udpProto: CtProto = {
   ports: (b, at) => u32(b, at) | 0,
   invert: swapPorts,
   begins: () => true,
-  packet(conn, _dir, _skb, now, t) {
+  packet(conn, _dir, skb, now, t) {
+    // udp_error: a datagram that says more or less than there is.
+    const length = u16(skb.buf, skb.transport + LENGTH);
+    if (length > skb.end - skb.transport || length < HEADER_LEN) return CT_INVALID;
     if ((conn.status & IPS_CONFIRMED) === 0) conn.state = now + STREAM_AFTER;
     if ((conn.status & IPS_SEEN_REPLY) === 0 || now <= conn.state) {
       extend(conn, now, t.udp);

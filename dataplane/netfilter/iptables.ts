@@ -307,6 +307,8 @@ class Restore {
       if (tables !== undefined && !tables.includes(table.name)) {
         throw new OptionError(target.kind, `stands in table ${tables.join(", ")} only, not in ${table.name}`);
       }
+      if (target.kind === "DROP" && table.name === "nat")
+        throw new OptionError("", "target DROP: table nat filters nothing");
     }
     for (const m of rule.matches) {
       if (m.kind === "set" && this.#options.sets.get(m.set) === undefined) {

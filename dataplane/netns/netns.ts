@@ -58,6 +58,8 @@ export class NetNs {
   readonly reassembler: Reassembler = new Reassembler(this);
   /** How often ICMP errors may go to whom. */
   readonly peers: InetPeers = new InetPeers();
+  /** An ICMP message is on its way out. */
+  icmpSending = false;
   /** Packets dropped, by reason. */
   readonly drops: number[] = [];
   /** Next IPv4 identification; starts at random as the kernel's do. */

@@ -20,7 +20,7 @@ import { dnsServiceIp, systemObjects } from "./controllers/system-objects.ts";
 import { DnsServer } from "./dns/server.ts";
 import { KubernetesZone } from "./dns/zone.ts";
 import { DEFAULT_PROXY_CONFIG } from "./kube-proxy/config.ts";
-import { KubeProxy } from "./kube-proxy/sync.ts";
+import { KubeProxy } from "./kube-proxy/kube-proxy.ts";
 import { type KubeletNode, Kubelets } from "./kubelet/kubelet.ts";
 import { nodeObject } from "./kubelet/node-object.ts";
 import { InputError, type InputIssue } from "./manifests/input-error.ts";

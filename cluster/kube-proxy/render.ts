@@ -5,8 +5,9 @@ import type { KubeObject } from "../api/meta.ts";
 import type { Service } from "../api/service.ts";
 import type { ProxyConfig } from "./config.ts";
 import { EndpointsTracker } from "./endpoints-tracker.ts";
-import { IptablesRenderer, type ProxyNode } from "./iptables.ts";
-import { IpvsRenderer } from "./ipvs.ts";
+import { IptablesRenderer } from "./iptables/renderer.ts";
+import { IpvsRenderer } from "./ipvs/renderer.ts";
+import type { ProxyNode } from "./mode.ts";
 import { ServiceTracker } from "./service-tracker.ts";
 
 export type RenderOptions = {

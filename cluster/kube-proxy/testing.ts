@@ -7,7 +7,8 @@ import { contains, parseCidr, parseIp } from "../api/ip.ts";
 import type { Service, ServiceSpec, ServiceStatus } from "../api/service.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "./config.ts";
 import { EndpointsTracker } from "./endpoints-tracker.ts";
-import { IptablesRenderer, type ProxyNode } from "./iptables.ts";
+import { IptablesRenderer } from "./iptables/renderer.ts";
+import type { ProxyNode } from "./mode.ts";
 import { ServiceTracker } from "./service-tracker.ts";
 
 export function service(key: string, spec: ServiceSpec, status?: ServiceStatus): Service {

@@ -4,7 +4,7 @@ import type { TracedRule } from "../../dataplane/skb/trace.ts";
 import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import type { KubeObject } from "../api/meta.ts";
 import type { Pod } from "../api/pod.ts";
-import type { KubeProxy } from "../kube-proxy/sync.ts";
+import type { KubeProxy } from "../kube-proxy/kube-proxy.ts";
 import type { Origin } from "../manifests/load.ts";
 import type { Store } from "../store/store.ts";
 import type { Names } from "./hops.ts";

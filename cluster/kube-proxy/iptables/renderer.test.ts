@@ -1,10 +1,10 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import type { Service, ServiceSpec } from "../api/service.ts";
-import { DEFAULT_PROXY_CONFIG } from "./config.ts";
-import { probability } from "./iptables-service.ts";
-import { iptablesFor } from "./render.ts";
-import { NODE, render, service, slice, walk } from "./testing.ts";
+import type { Service, ServiceSpec } from "../../api/service.ts";
+import { DEFAULT_PROXY_CONFIG } from "../config.ts";
+import { iptablesFor } from "../render.ts";
+import { NODE, render, service, slice, walk } from "../testing.ts";
+import { probability } from "./port-rules.ts";
 
 const svc1 = service("ns1/svc1", {
   clusterIP: "172.30.0.41",

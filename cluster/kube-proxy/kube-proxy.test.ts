@@ -5,7 +5,7 @@ import { Manager } from "../client/manager.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
 import { MemoryStore } from "../store/store-memory.ts";
 import { DEFAULT_PROXY_CONFIG } from "./config.ts";
-import { KubeProxy } from "./sync.ts";
+import { KubeProxy } from "./kube-proxy.ts";
 import { service, slice } from "./testing.ts";
 
 type Harness = { store: MemoryStore; manager: Manager; proxy: KubeProxy; backend: Backend; save(): Promise<string> };

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { Host } from "../../dataplane/host/host.ts";
-import { World } from "../../dataplane/host/world.ts";
-import { saveIpvs } from "../../dataplane/ipvs/text.ts";
-import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
-import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "./config.ts";
-import { EndpointsTracker } from "./endpoints-tracker.ts";
-import { IpvsRenderer } from "./ipvs.ts";
-import { ServiceTracker } from "./service-tracker.ts";
-import { NODE, service, slice } from "./testing.ts";
+import { Host } from "../../../dataplane/host/host.ts";
+import { World } from "../../../dataplane/host/world.ts";
+import { saveIpvs } from "../../../dataplane/ipvs/text.ts";
+import { applyOps } from "../../../dataplane/netns/rtnl-apply.ts";
+import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "../config.ts";
+import { EndpointsTracker } from "../endpoints-tracker.ts";
+import { ServiceTracker } from "../service-tracker.ts";
+import { NODE, service, slice } from "../testing.ts";
+import { IpvsRenderer } from "./renderer.ts";
 
 const PORT = { name: "p", port: 80, protocol: "TCP" as const, targetPort: 8080 };
 

@@ -9,22 +9,16 @@
  *                                      → KUBE-NODEPORTS → KUBE-EXT-x → KUBE-SVC-x | KUBE-SVL-x
  *   POSTROUTING → KUBE-POSTROUTING → MASQUERADE what KUBE-MARK-MASQ has marked
  */
-import { contains, type Family, familyOf, parseCidr, parseIp } from "../api/ip.ts";
-import type { ProxyConfig } from "./config.ts";
-import type { EndpointsTracker } from "./endpoints-tracker.ts";
-import { type PortContext, type PortRules, portRules } from "./iptables-service.ts";
-import { localDetector } from "./local-detector.ts";
-import type { RuleOrigin } from "./rule-origin.ts";
-import type { ServiceTracker } from "./service-tracker.ts";
-import { chooseEndpoints, type Topology } from "./topology.ts";
-
-export type ProxyNode = {
-  readonly name: string;
-  /** All addresses of the node; the first of a family is its primary one. */
-  readonly ips: readonly string[];
-  readonly podCidrs: readonly string[];
-  readonly zone?: string;
-};
+import { contains, type Family, familyOf, parseCidr, parseIp } from "../../api/ip.ts";
+import type { ProxyConfig } from "../config.ts";
+import type { EndpointsTracker } from "../endpoints-tracker.ts";
+import type { Jump } from "../jumps.ts";
+import { localDetector } from "../local-detector.ts";
+import type { ProxyNode } from "../mode.ts";
+import type { RuleOrigin } from "../rule-origin.ts";
+import type { ServiceTracker } from "../service-tracker.ts";
+import { chooseEndpoints, type Topology } from "../topology.ts";
+import { type PortContext, type PortRules, portRules } from "./port-rules.ts";
 
 export type IptablesSettings = {
   readonly family: Family;
@@ -33,9 +27,6 @@ export type IptablesSettings = {
   /** MASQUERADE --random-fully, where the kernel has it. */
   readonly randomFully: boolean;
 };
-
-/** A jump from a built-in chain; they are put in front, so the last one of a chain ends up first. */
-export type Jump = { readonly table: "filter" | "nat"; readonly from: string; readonly rule: string };
 
 const LARGE_CLUSTER_ENDPOINTS = 1000;
 /** From so many changed Services on, sorting once is cheaper than inserting each. */

@@ -1,7 +1,7 @@
 /** The ipsets of ipvs mode, their comments, and the constant rules over them (pkg/proxy/ipvs/proxier.go). */
-import type { ProxyConfig } from "./config.ts";
-import type { Jump } from "./iptables.ts";
-import type { LocalDetector } from "./local-detector.ts";
+import type { ProxyConfig } from "../config.ts";
+import type { Jump } from "../jumps.ts";
+import type { LocalDetector } from "../local-detector.ts";
 
 const HASH = "family inet hashsize 1024 maxelem 65536";
 const BITMAP = "range 0-65535";

@@ -5,18 +5,18 @@
  * Two parts: the portals, which stand in the shared chains and are written at every sync, and the port's own chains,
  * which are written only when the port changed. Leaves out the nfacct twins of localhost NodePorts.
  */
-import { contains, parseCidr, parseIp } from "../api/ip.ts";
-import type { EndpointInfo } from "./endpoints-tracker.ts";
-import type { LocalDetector } from "./local-detector.ts";
-import { endpointChain, serviceChains } from "./names.ts";
-import type { RuleOrigin } from "./rule-origin.ts";
+import { contains, parseCidr, parseIp } from "../../api/ip.ts";
+import type { EndpointInfo } from "../endpoints-tracker.ts";
+import type { LocalDetector } from "../local-detector.ts";
+import { endpointChain, serviceChains } from "../names.ts";
+import type { RuleOrigin } from "../rule-origin.ts";
 import {
   externallyAccessible,
   type ServicePortInfo,
   usesClusterEndpoints,
   usesLocalEndpoints,
-} from "./service-tracker.ts";
-import type { EndpointChoice } from "./topology.ts";
+} from "../service-tracker.ts";
+import type { EndpointChoice } from "../topology.ts";
 
 export type PortContext = {
   readonly detector: LocalDetector;

@@ -4,15 +4,16 @@
  * Each Service is a block of wanted entries; a change compares its block with the one before, so an update costs what
  * changed. The rules are few, always the same, and written anew when a set becomes empty or stops being so. IPv4 only.
  */
-import { contains, familyOf, parseCidr, parseIp } from "../api/ip.ts";
-import type { ProxyConfig } from "./config.ts";
-import type { EndpointInfo, EndpointsTracker } from "./endpoints-tracker.ts";
-import type { Jump, ProxyNode } from "./iptables.ts";
-import { IPVS_JUMPS, IPVS_SETS, ipvsRules } from "./ipvs-sets.ts";
-import { localDetector } from "./local-detector.ts";
-import type { RuleOrigin } from "./rule-origin.ts";
-import type { ServicePortInfo, ServiceTracker } from "./service-tracker.ts";
-import { chooseEndpoints, type EndpointChoice } from "./topology.ts";
+import { contains, familyOf, parseCidr, parseIp } from "../../api/ip.ts";
+import type { ProxyConfig } from "../config.ts";
+import type { EndpointInfo, EndpointsTracker } from "../endpoints-tracker.ts";
+import type { Jump } from "../jumps.ts";
+import { localDetector } from "../local-detector.ts";
+import type { ProxyNode } from "../mode.ts";
+import type { RuleOrigin } from "../rule-origin.ts";
+import type { ServicePortInfo, ServiceTracker } from "../service-tracker.ts";
+import { chooseEndpoints, type EndpointChoice } from "../topology.ts";
+import { IPVS_JUMPS, IPVS_SETS, ipvsRules } from "./rules.ts";
 
 export type IpvsSettings = { readonly node: ProxyNode; readonly config: ProxyConfig; readonly randomFully: boolean };
 

@@ -1,0 +1,121 @@
+/**
+ * kube-proxy on one node: events mark the trackers, one sync writes one transaction, in the mode of its configuration.
+ *
+ * The first sync and any sync after the rules were flushed by somebody (the canary is gone) or the node's zone changed
+ * is full; others are partial. A partial sync that fails is followed by a full one. There are no timers here: whoever
+ * owns the clock calls `resync`.
+ */
+import type { Backend } from "../../backend/ops.ts";
+import type { EndpointSlice } from "../api/endpoint-slice.ts";
+import type { Family } from "../api/ip.ts";
+import { type Node, nodeIps, podCidrs, ZONE_LABEL } from "../api/node.ts";
+import type { Service } from "../api/service.ts";
+import type { Controller } from "../client/manager.ts";
+import type { Kind, WatchEvent } from "../store/store.ts";
+import type { ProxyConfig } from "./config.ts";
+import { EndpointsTracker } from "./endpoints-tracker.ts";
+import { IptablesMode } from "./iptables/mode.ts";
+import { IpvsMode } from "./ipvs/mode.ts";
+import type { ConnectionCount } from "./ipvs/renderer.ts";
+import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "./mode.ts";
+import type { RuleOrigin } from "./rule-origin.ts";
+import { ServiceTracker } from "./service-tracker.ts";
+
+export type KubeProxyOptions = {
+  readonly nodeName: string;
+  readonly backend: Backend;
+  readonly config: ProxyConfig;
+  readonly family?: Family;
+  readonly randomFully?: boolean;
+  /** ipvs mode: how many connections a destination has, for it to be deleted when they have ended; at once without it. */
+  readonly connections?: ConnectionCount;
+};
+
+export class KubeProxy implements Controller {
+  readonly name: string;
+  readonly kinds: readonly Kind[] = ["Service", "EndpointSlice", "Node"];
+  readonly #options: KubeProxyOptions;
+  readonly #family: Family;
+  readonly #services: ServiceTracker;
+  readonly #endpoints: EndpointsTracker;
+  #mode: ProxyMode | null = null;
+  #node: ProxyNode;
+  #needFull = true;
+  #lastSync: SyncStats = { kind: "none", services: 0, octets: 0 };
+
+  constructor(options: KubeProxyOptions) {
+    this.#options = options;
+    this.#family = options.family ?? 4;
+    this.name = `kube-proxy ${options.nodeName}${this.#family === 6 ? " (IPv6)" : ""}`;
+    this.#services = new ServiceTracker(this.#family);
+    this.#endpoints = new EndpointsTracker(this.#family, options.nodeName);
+    this.#node = { name: options.nodeName, ips: [], podCidrs: [] };
+  }
+
+  /** The last sync that wrote something. */
+  get lastSync(): SyncStats {
+    return this.#lastSync;
+  }
+
+  keys(event: WatchEvent): readonly string[] {
+    const { object, type } = event;
+    if (object.kind === "Service") {
+      if (type === "DELETED") this.#services.delete(object.metadata.namespace ?? "", object.metadata.name);
+      else this.#services.set(object as Service);
+    } else if (object.kind === "EndpointSlice") {
+      if (event.previous !== undefined) this.#endpoints.delete(event.previous as EndpointSlice);
+      if (type !== "DELETED") this.#endpoints.set(object as EndpointSlice);
+    } else if (!this.#setNode(object as Node)) return [];
+    return ["sync"];
+  }
+
+  /** Forgets what it wrote: the next sync is a full one. */
+  resync(): void {
+    this.#needFull = true;
+  }
+
+  async sync(): Promise<void> {
+    this.#mode ??= this.#newMode();
+    const full = this.#needFull;
+    this.#needFull = true;
+    const stats = await this.#mode.sync(full);
+    this.#needFull = false;
+    if (stats.kind !== "none") this.#lastSync = stats;
+  }
+
+  /** The object behind a chain, or behind a rule of a shared chain, which its comment names. */
+  originOf(chain: string, comment: string = ""): RuleOrigin | undefined {
+    return this.#mode?.originOf(chain, comment);
+  }
+
+  #newMode(): ProxyMode {
+    const { backend, config, randomFully = true, connections = () => 0 } = this.#options;
+    const [family, node, services, endpoints] = [this.#family, this.#node, this.#services, this.#endpoints];
+    const context: ModeContext = { family, node, config, randomFully, services, endpoints, backend };
+    switch (config.mode) {
+      case "iptables":
+        return new IptablesMode(context);
+      case "ipvs":
+        return new IpvsMode(context, connections);
+      default:
+        throw new Error(`mode ${config.mode} is not built yet`);
+    }
+  }
+
+  /** Whether the event says something new of this node. A change makes everything be computed again. */
+  #setNode(node: Node): boolean {
+    if (node.metadata.name !== this.#options.nodeName) return false;
+    const zone = node.metadata.labels?.[ZONE_LABEL];
+    const next: ProxyNode = {
+      name: node.metadata.name,
+      ips: nodeIps(node),
+      podCidrs: podCidrs(node),
+      ...(zone === undefined ? {} : { zone }),
+    };
+    if (JSON.stringify(next) === JSON.stringify(this.#node)) return false;
+    this.#node = next;
+    this.#mode?.setNode(next);
+    this.#needFull = true;
+    return true;
+  }
+}

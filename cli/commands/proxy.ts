@@ -59,7 +59,7 @@ export function proxyCommand(end: (code: number) => void): Command {
       .action(async (flags: Flags) => end(await render(flags))),
   );
   proxy.addCommand(
-    withProxyOptions(new Command("eval"), ["iptables"])
+    withProxyOptions(new Command("eval"), ["iptables", "ipvs"])
       .description("say what the rules do to the first packet of a flow")
       .option("--rules <file>", "evaluate this iptables-save text instead of rendering one")
       .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
@@ -160,14 +160,12 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
           .split("\n")
           .flatMap((line, i) => (line.trim() === "" ? [] : [parseFlow(line, "<stdin>", i + 1)]));
   const { objects, config, ips, cidrs } = await prepare(flags);
-  if (config.mode === "ipvs")
-    throw new UsageError(
-      "mode: found ipvs, expected iptables: proxy eval does not do ipvs, trace --proxy-mode ipvs does",
-    );
   const node = { name: flags.node, ips, podCidrs: cidrs };
-  const rules = flags.rules;
-  const text = rules === undefined ? iptablesFor(objects, { node, config }).full() : read(rules);
-  const evaluator = await load(text, ips, config, rules ?? "kube-proxy");
+  const { rules } = flags;
+  const evaluator =
+    rules === undefined
+      ? await FlowEvaluator.ofObjects(objects, node, config)
+      : await load(read(rules), ips, config, rules);
   const verdicts = flows.map((flow) => evaluator.evaluate(flow));
   if (flags.output === "json") for (const verdict of verdicts) process.stdout.write(`${JSON.stringify(verdict)}\n`);
   else printResult(flags.output, verdicts, () => textOf(verdicts));
@@ -177,7 +175,7 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
 /** A ruleset that is wrong is bad input: its error names file, line and module. */
 async function load(text: string, ips: readonly string[], config: ProxyConfig, source: string): Promise<FlowEvaluator> {
   try {
-    return await FlowEvaluator.load(text, ips, config, source);
+    return await FlowEvaluator.ofRules(text, ips, config, source);
   } catch (cause) {
     if (cause instanceof NetlinkError) throw new UsageError(cause.message, { cause });
     throw cause;

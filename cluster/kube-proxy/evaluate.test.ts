@@ -1,9 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { KubeObject } from "../api/meta.ts";
 import { parseFlow } from "../trace/first-packet.ts";
-import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "./config.ts";
+import { DEFAULT_PROXY_CONFIG, type ProxyConfig, type ProxyMode } from "./config.ts";
 import { FlowEvaluator } from "./evaluate.ts";
-import { iptablesFor } from "./render.ts";
 
 const NODE = "node-1";
 const NODE_IP = "192.168.0.11";
@@ -61,48 +60,80 @@ const OBJECTS: readonly KubeObject[] = [
 async function evaluator(change: Partial<ProxyConfig> = {}): Promise<FlowEvaluator> {
   const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16", ...change };
   const node = { name: NODE, ips: [NODE_IP], podCidrs: ["10.244.1.0/24"] };
-  return FlowEvaluator.load(iptablesFor(OBJECTS, { node, config }).full(), [NODE_IP], config);
+  return FlowEvaluator.ofObjects(OBJECTS, node, config);
 }
 
-const ALL = [`${LOCAL}:8080`, `${REMOTE}:8080`];
+type Answer = readonly [verdict: string, endpoints: readonly string[], masquerade: boolean];
+
+const HERE = [`${LOCAL}:8080`];
+const THERE = [`${REMOTE}:8080`];
+const ALL = [...HERE, ...THERE];
 const POD = "10.244.1.9";
 const OUT = "203.0.113.5";
 const MASQ = true;
 const KEEP = false;
 
-describe("FlowEvaluator: the first packet, as kube-proxy's documentation has it", () => {
-  it.each([
-    ["a pod to a ClusterIP", POD, "10.96.0.20:80", "dnat", ALL, KEEP],
-    ["the node to a ClusterIP", NODE_IP, "10.96.0.20:80", "dnat", ALL, MASQ],
-    ["outside to a ClusterIP", OUT, "10.96.0.20:80", "dnat", ALL, MASQ],
-    ["a pod to a node port", POD, `${NODE_IP}:30020`, "dnat", ALL, MASQ],
-    ["outside to a node port", OUT, `${NODE_IP}:30020`, "dnat", ALL, MASQ],
-    ["outside to an external IP", OUT, "198.51.100.7:80", "dnat", ALL, MASQ],
-    ["outside to a node port, policy Local", OUT, `${NODE_IP}:30021`, "dnat", [`${LOCAL}:8080`], KEEP],
-    ["a pod to a node port, policy Local: the short way to all", POD, `${NODE_IP}:30021`, "dnat", ALL, KEEP],
-    ["the node to its node port, policy Local", NODE_IP, `${NODE_IP}:30021`, "dnat", ALL, MASQ],
-    ["outside to a node port, policy Local, nobody here", OUT, `${NODE_IP}:30022`, "drop", [], KEEP],
-    ["a pod to a ClusterIP, internal policy Local, nobody here", POD, "10.96.0.22:80", "drop", [], KEEP],
-    ["a pod to a Service without endpoints", POD, "10.96.0.23:80", "reject", [], KEEP],
-    ["outside to a node port without endpoints", OUT, `${NODE_IP}:30023`, "reject", [], KEEP],
-    ["a pod to itself through its Service", LOCAL, "10.96.0.24:80", "dnat", [`${LOCAL}:8080`], MASQ],
-    ["a port that no Service has", POD, "10.96.0.20:81", "none", [], KEEP],
-    ["a port of the node that no Service has", OUT, `${NODE_IP}:22`, "accept", [], KEEP],
-    ["localhost to a node port", "127.0.0.1", "127.0.0.1:30020", "dnat", ALL, MASQ],
-  ])("%s", async (_name, from, to, verdict, endpoints, masquerade) => {
+/** What iptables mode does; after it, where other modes do something else. */
+const ROWS: readonly (readonly [string, string, string, Answer, Partial<Record<ProxyMode, Answer>>?])[] = [
+  ["a pod to a ClusterIP", POD, "10.96.0.20:80", ["dnat", ALL, KEEP]],
+  ["the node to a ClusterIP", NODE_IP, "10.96.0.20:80", ["dnat", ALL, MASQ]],
+  ["outside to a ClusterIP", OUT, "10.96.0.20:80", ["dnat", ALL, MASQ]],
+  ["a pod to a node port", POD, `${NODE_IP}:30020`, ["dnat", ALL, MASQ]],
+  ["outside to a node port", OUT, `${NODE_IP}:30020`, ["dnat", ALL, MASQ]],
+  ["outside to an external IP", OUT, "198.51.100.7:80", ["dnat", ALL, MASQ]],
+  ["outside to a node port, policy Local", OUT, `${NODE_IP}:30021`, ["dnat", HERE, KEEP]],
+  [
+    "a pod to a node port, policy Local: the short way to all, but for ipvs",
+    POD,
+    `${NODE_IP}:30021`,
+    ["dnat", ALL, KEEP],
+    { ipvs: ["dnat", HERE, KEEP] },
+  ],
+  [
+    "the node to its node port, policy Local",
+    NODE_IP,
+    `${NODE_IP}:30021`,
+    ["dnat", ALL, MASQ],
+    { ipvs: ["dnat", HERE, KEEP] },
+  ],
+  [
+    "outside to a node port, policy Local, nobody here",
+    OUT,
+    `${NODE_IP}:30022`,
+    ["drop", [], KEEP],
+    { ipvs: ["dnat", THERE, KEEP] },
+  ],
+  [
+    "a pod to a ClusterIP, internal policy Local, nobody here",
+    POD,
+    "10.96.0.22:80",
+    ["drop", [], KEEP],
+    { ipvs: ["dnat", THERE, KEEP] },
+  ],
+  ["a pod to a Service without endpoints", POD, "10.96.0.23:80", ["reject", [], KEEP]],
+  ["outside to a node port without endpoints", OUT, `${NODE_IP}:30023`, ["reject", [], KEEP]],
+  ["a pod to itself through its Service", LOCAL, "10.96.0.24:80", ["dnat", HERE, MASQ]],
+  ["a port that no Service has", POD, "10.96.0.20:81", ["none", [], KEEP], { ipvs: ["reject", [], KEEP] }],
+  ["a port of the node that no Service has", OUT, `${NODE_IP}:22`, ["accept", [], KEEP]],
+  ["localhost to a node port", "127.0.0.1", "127.0.0.1:30020", ["dnat", ALL, MASQ], { ipvs: ["accept", [], KEEP] }],
+];
+
+describe.each(["iptables", "ipvs"] as const)("FlowEvaluator in %s mode: the first packet", (mode) => {
+  it.each(ROWS)("%s", async (_name, from, to, usual, others) => {
+    const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
     const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
-    expect((await evaluator()).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
+    expect((await evaluator({ mode })).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
   });
 
   it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector", async () => {
     const pod = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
     const outside = parseFlow(`TCP ${OUT}:40000 > 10.96.0.20:80`, "test", 1);
-    expect((await evaluator({ masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
-    expect((await evaluator({ clusterCIDR: "" })).evaluate(outside).masquerade).toBe(false);
+    expect((await evaluator({ mode, masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
+    expect((await evaluator({ mode, clusterCIDR: "" })).evaluate(outside).masquerade).toBe(false);
   });
 
   it("answers the same flow the same way again", async () => {
-    const e = await evaluator();
+    const e = await evaluator({ mode });
     const flow = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
     expect(e.evaluate(flow)).toEqual(e.evaluate(flow));
   });

@@ -1,34 +1,35 @@
 /**
- * What a node's rules do to the first packet of a flow: the real hooks are run over a real packet, once for each outcome
- * that chance allows, and the answers are put together.
+ * What kube-proxy of a node does to the first packet of a flow, in any mode: a real packet walks an emulated node on which
+ * kube-proxy has written its state, once for each outcome that is possible, and the answers are put together.
+ *
+ * The node has its addresses, a card towards everything and an interface towards its pods, and nothing else.
  */
 import { EmulatedBackend } from "../../backend/emulated.ts";
+import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
-import {
-  NF_ACCEPT,
-  NF_INET_FORWARD,
-  NF_INET_LOCAL_IN,
-  NF_INET_LOCAL_OUT,
-  NF_INET_POST_ROUTING,
-  NF_INET_PRE_ROUTING,
-  NF_REJECT,
-} from "../../dataplane/netfilter/hooks.ts";
+import { localOut } from "../../dataplane/ip/output.ts";
+import { ipvsOf } from "../../dataplane/ipvs/text.ts";
 import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
-import type { NetNs } from "../../dataplane/netns/netns.ts";
+import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import type { Skb } from "../../dataplane/skb/skb.ts";
-import type { PacketTrace, TracedRule, TraceStep } from "../../dataplane/skb/trace.ts";
-import { u16 } from "../../dataplane/wire/bytes.ts";
+import { DropReason } from "../../dataplane/wire/drop-reason.ts";
+import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
+import type { KubeObject } from "../api/meta.ts";
+import { nodeObject } from "../kubelet/node-object.ts";
 import { Choices } from "../trace/choices.ts";
 import { type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
+import { Track } from "../trace/tracer.ts";
 import type { ProxyConfig } from "./config.ts";
+import { KubeProxy } from "./kube-proxy.ts";
+import type { ProxyNode } from "./mode.ts";
 
 export type FlowVerdict = {
   readonly flow: string;
-  /** dnat: to one of `endpoints`; reject and drop; accept: delivered as it is; none: no rule is about it. */
+  /** dnat: to one of `endpoints`; reject and drop; accept: delivered as it is; none: nothing is about it. */
   readonly verdict: "dnat" | "reject" | "drop" | "accept" | "none";
   /** "ip:port", sorted. */
   readonly endpoints: readonly string[];
@@ -44,23 +45,14 @@ type Outcome = {
   readonly hairpin: boolean;
 };
 
-/** The rules that the packet matched, and nothing else of its trace. */
-class MatchedRules implements PacketTrace {
-  readonly rules: TracedRule[] = [];
-
-  report(_ns: NetNs, _skb: Skb, step: TraceStep): void {
-    if (step.step === "hook") this.rules.push(...step.rules);
-  }
-
-  answer(): null {
-    return null;
-  }
-}
-
 /** The node's address where none was given (TEST-NET-1, RFC 5737). */
 const SOME_ADDRESS = "192.0.2.1";
+const CARD = "eth0";
+/** Longer than anything is remembered of an earlier packet: connections, session affinity. */
+const FORGET = 7 * 86_400_000;
+/** ipvs schedulers that decide by the packet and the weights alone, not by what came before. */
+const FIXED_SCHEDULERS: readonly string[] = ["sh", "dh", "mh", "fo"];
 
-/** A node with nothing on it but its addresses and these rules. */
 export class FlowEvaluator {
   readonly #host: Host;
   readonly #world: World;
@@ -72,44 +64,37 @@ export class FlowEvaluator {
     this.#config = config;
   }
 
-  /** Loads iptables-restore text on a node with these addresses, the primary first. */
-  static async load(
+  /** A node on which kube-proxy has seen these Services and EndpointSlices. */
+  static async ofObjects(
+    objects: readonly KubeObject[],
+    node: ProxyNode,
+    config: ProxyConfig,
+    randomFully = true,
+  ): Promise<FlowEvaluator> {
+    const { host, backend } = await bareNode(node.ips, config, node.podCidrs);
+    const proxy = new KubeProxy({ nodeName: node.name, backend, config, randomFully, sockets: host.root });
+    const { ips, podCidrs, name, zone } = node;
+    const described = nodeObject({ name, ips: ips.length > 0 ? ips : [SOME_ADDRESS], podCidrs, ...(zone && { zone }) });
+    for (const object of [described, ...objects])
+      proxy.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
+    await proxy.sync();
+    return new FlowEvaluator(host, config);
+  }
+
+  /** A node with these rules, in iptables-restore's words. */
+  static async ofRules(
     text: string,
     nodeIps: readonly string[],
     config: ProxyConfig,
     source = "kube-proxy",
   ): Promise<FlowEvaluator> {
-    const host = new Host(new World(1), "node");
-    const backend = new EmulatedBackend(host);
-    const netns = "host";
-    const pods = config.bridgeInterface === "" ? `${config.interfaceNamePrefix || "cni"}0` : config.bridgeInterface;
-    const given = nodeIps.filter((ip) => parseIpv4(ip) !== undefined);
-    const addresses = given.length > 0 ? given : [SOME_ADDRESS];
-    await backend.apply([
-      { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
-      { op: "link.add", netns, name: "eth0", kind: "dummy", up: true },
-      { op: "link.add", netns, name: pods, kind: "dummy", up: true },
-      ...addresses.map((ip) => ({ op: "addr.add", netns, dev: "eth0", address: `${ip}/32` }) as const),
-      {
-        op: "route.add",
-        netns,
-        dst: "default",
-        dev: "eth0",
-        ...(addresses[0] === undefined ? {} : { src: addresses[0] }),
-      },
-      { op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source },
-    ]);
+    const { host, backend } = await bareNode(nodeIps, config, []);
+    await backend.apply([{ op: "iptables.restore", netns: "host", family: "ipv4", text, noflush: true, source }]);
     return new FlowEvaluator(host, config);
   }
 
   evaluate(flow: Flow): FlowVerdict {
-    const choices = new Choices();
-    const outcomes: Outcome[] = [];
-    this.#world.chance = choices.chance;
-    do {
-      netfilterOf(this.#host.root)?.conntrack.deleteWhere(() => true);
-      outcomes.push(this.#once(flow));
-    } while (choices.next());
+    const outcomes = this.#eachDestination(flow, () => this.#eachChance(flow));
     const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
     const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";
     const others = outcomes.filter((o) => !o.hairpin);
@@ -117,67 +102,132 @@ export class FlowEvaluator {
     return { flow: formatFlow(flow), verdict, endpoints: [...endpoints].sort(byAddress), masquerade };
   }
 
+  /** ipvs: once for each destination that its scheduler could choose, with the others out of the way. */
+  #eachDestination(flow: Flow, run: () => readonly Outcome[]): readonly Outcome[] {
+    const protocol = { TCP: ipv4.PROTO_TCP, UDP: ipv4.PROTO_UDP, SCTP: ipv4.PROTO_SCTP }[flow.protocol];
+    const service = ipvsOf(this.#host.root)?.services.lookup(protocol, flow.dst | 0, flow.dstPort, 0) ?? null;
+    if (service === null || FIXED_SCHEDULERS.includes(service.scheduler.name)) return run();
+    const usable = service.destinations.filter((d) => d.usable);
+    if (usable.length < 2) return run();
+    const weights = service.destinations.map((d) => d.weight);
+    const reset = (weightOf: (i: number) => number): void => {
+      for (const [i, d] of service.destinations.entries()) d.weight = weightOf(i);
+      service.scheduler.changed(service);
+    };
+    try {
+      return usable.flatMap((one) => {
+        reset((i) => (service.destinations[i] === one ? one.weight || 1 : 0));
+        return run();
+      });
+    } finally {
+      reset((i) => weights[i] ?? 0);
+    }
+  }
+
+  /** Once for each way in which chance could decide. */
+  #eachChance(flow: Flow): readonly Outcome[] {
+    const choices = new Choices();
+    const outcomes: Outcome[] = [];
+    const before = this.#world.chance;
+    this.#world.chance = choices.chance;
+    try {
+      do {
+        outcomes.push(this.#once(flow));
+        netfilterOf(this.#host.root)?.conntrack.deleteWhere(() => true);
+        this.#world.loop.run({ deadline: this.#world.loop.time + FORGET });
+      } while (choices.next());
+    } finally {
+      this.#world.chance = before;
+    }
+    return outcomes;
+  }
+
   #once(flow: Flow): Outcome {
     const ns = this.#host.root;
     const skb = firstPacket(flow, this.#world);
-    const matched = new MatchedRules();
-    skb.trace = matched;
-    try {
-      const outcome = this.#walk(flow, skb);
-      const masquerade = matched.rules.some((r) => /-j (MASQUERADE|SNAT)\b/.test(r.text));
-      return { ...outcome, masquerade, hairpin: outcome.endpoint?.split(":")[0] === formatIpv4(flow.src) };
-    } finally {
-      ns.world.pool.free(skb);
-    }
+    let refused = false;
+    const track = new Track(() => {
+      refused = true;
+      return false;
+    });
+    skb.trace = track;
+    if (ns.fib.isLocal(flow.src)) {
+      skb.dst = ns.fib.dst(flow.dst);
+      localOut(ns, skb);
+    } else deliver(this.#deviceOf(flow.src), skb);
+    this.#world.loop.runNow();
+    return this.#outcomeOf(flow, track, refused);
   }
 
-  #walk(flow: Flow, skb: Skb): Pick<Outcome, "verdict" | "endpoint"> {
-    const ns = this.#host.root;
-    const nf = ns.nf;
-    if (nf === null) return { verdict: "none", endpoint: null };
-    const fromHere = ns.fib.dst(flow.src).type === "local";
-    const output = ns.dev("eth0") ?? null;
-    const lo = ns.dev("lo") ?? null;
-    const first = fromHere
-      ? nf.hook(ns, NF_INET_LOCAL_OUT, skb, null, ns.fib.dst(flow.dst).type === "local" ? lo : output)
-      : nf.hook(ns, NF_INET_PRE_ROUTING, skb, this.#deviceOf(flow.src), null);
-    if (first !== NF_ACCEPT) return ended(first);
-    const dst = ipv4.dst(skb.buf, skb.network);
-    const port = u16(skb.buf, skb.transport + 2);
-    const moved = dst !== flow.dst || port !== flow.dstPort;
-    skb.dst = ns.fib.dst(dst);
-    const local = skb.dst.type === "local";
-    if (!fromHere) {
-      const next = local
-        ? nf.hook(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)
-        : nf.hook(ns, NF_INET_FORWARD, skb, skb.dev, output);
-      if (next !== NF_ACCEPT) return ended(next);
-    }
-    if (!local || fromHere) {
-      const last = nf.hook(ns, NF_INET_POST_ROUTING, skb, skb.dev, local ? lo : output);
-      if (last !== NF_ACCEPT) return ended(last);
-    }
-    if (moved) return { verdict: "dnat", endpoint: `${formatIpv4(dst)}:${port}` };
-    return { verdict: local ? "accept" : "none", endpoint: null };
+  #outcomeOf(flow: Flow, track: Track, refused: boolean): Outcome {
+    const end = track.events.findLast((e) => ["out", "deliver", "drop"].includes(e.step.step));
+    if (end === undefined) return { verdict: "drop", endpoint: null, masquerade: false, hairpin: false };
+    const unheard = end.step.step === "drop" && end.step.reason === DropReason.NO_SOCKET;
+    const masquerade = track.events.some(
+      (e) => e.step.step === "hook" && e.step.rules.some((r) => masquerades(r.text)),
+    );
+    if (end.step.step === "drop" && !unheard)
+      return { verdict: refused ? "reject" : "drop", endpoint: null, masquerade, hairpin: false };
+    const { dst, dstPort } = end.tuple;
+    if (dst === flow.dst && dstPort === flow.dstPort)
+      return { verdict: end.step.step === "out" ? "none" : "accept", endpoint: null, masquerade, hairpin: false };
+    return { verdict: "dnat", endpoint: `${formatIpv4(dst)}:${dstPort}`, masquerade, hairpin: dst === flow.src };
   }
 
-  /** Pods come in by their bridge, the rest by the node's card. */
-  #deviceOf(src: Ipv4Addr): ReturnType<Host["root"]["dev"]> & object {
+  /** Pods come in by their interface, the rest by the node's card. */
+  #deviceOf(src: Ipv4Addr): NetDev {
     const ns = this.#host.root;
     const pods = this.#config.clusterCIDR.split(",").some((text) => {
       const prefix = parsePrefix4(text.trim());
       return prefix !== undefined && contains4(prefix, src);
     });
-    const eth0 = ns.dev("eth0");
-    const bridge = [...ns.devs.values()].find((d) => d.name !== "lo" && d.name !== "eth0");
-    const dev = pods && bridge !== undefined ? bridge : eth0;
+    const dev = ns.dev(pods ? podDevice(this.#config) : CARD);
     if (dev === undefined) throw new Error("the evaluator's node lost its devices");
     return dev;
   }
 }
 
-function ended(verdict: number): { verdict: "reject" | "drop"; endpoint: null } {
-  return { verdict: verdict === NF_REJECT ? "reject" : "drop", endpoint: null };
+function podDevice(config: ProxyConfig): string {
+  return config.bridgeInterface === "" ? `${config.interfaceNamePrefix || "cni"}0` : config.bridgeInterface;
+}
+
+/** A node with these IPv4 addresses, the primary first. */
+async function bareNode(
+  ips: readonly string[],
+  config: ProxyConfig,
+  podCidrs: readonly string[],
+): Promise<{ readonly host: Host; readonly backend: EmulatedBackend }> {
+  const host = new Host(new World(1), "node");
+  const backend = new EmulatedBackend(host);
+  const netns = "host";
+  const given = ips.filter((ip) => parseIpv4(ip) !== undefined);
+  const addresses = given.length > 0 ? given : [SOME_ADDRESS];
+  const pods = podDevice(config);
+  const toPods = podCidrs.filter((c) => parsePrefix4(c) !== undefined);
+  const ops: RtnlOp[] = [
+    { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
+    { op: "link.add", netns, name: CARD, kind: "dummy", up: true },
+    { op: "link.add", netns, name: pods, kind: "dummy", up: true },
+    ...addresses.map((ip): RtnlOp => ({ op: "addr.add", netns, dev: CARD, address: `${ip}/32` })),
+    { op: "route.add", netns, dst: "default", dev: CARD, ...(addresses[0] !== undefined && { src: addresses[0] }) },
+    ...toPods.map((dst): RtnlOp => ({ op: "route.add", netns, dst, dev: pods })),
+  ];
+  await backend.apply([{ op: "link.set", netns, name: "lo", up: true }, ...ops]);
+  // Nobody is there to answer ARP.
+  for (const dev of host.root.devs.values()) dev.noarp = true;
+  return { host, backend };
+}
+
+/** Whether a rule's target replaces the source address; its comment does not count. */
+function masquerades(rule: string): boolean {
+  return /-j (MASQUERADE|SNAT)\b|\b(masquerade|snat)\b/.test(rule.replace(/(--)?comment "[^"]*"/g, ""));
+}
+
+/** Puts the packet on an interface, in a frame for it. */
+function deliver(dev: NetDev, skb: Skb): void {
+  skb.data -= ethernet.HEADER_LEN;
+  ethernet.write(skb.buf, skb.data, dev.mac, dev.mac, ethernet.ETH_P_IP);
+  dev.deliver(skb);
 }
 
 function byAddress(a: string, b: string): number {

@@ -6,6 +6,7 @@
  * owns the clock calls `resync`.
  */
 import type { Backend } from "../../backend/ops.ts";
+import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { EndpointSlice } from "../api/endpoint-slice.ts";
 import type { Family } from "../api/ip.ts";
 import { type Node, nodeIps, podCidrs, ZONE_LABEL } from "../api/node.ts";
@@ -29,6 +30,8 @@ export type KubeProxyOptions = {
   readonly randomFully?: boolean;
   /** ipvs mode: how many connections a destination has, for it to be deleted when they have ended; at once without it. */
   readonly connections?: ConnectionCount;
+  /** userspace mode: where its sockets are. */
+  readonly sockets?: NetNs;
 };
 
 export class KubeProxy implements Controller {

@@ -82,5 +82,10 @@ export class EmulatedBackend implements Backend {
     return family === "ipv4" ? saveRules(ns) : "";
   }
 
+  async nftList(netns: NetnsRef): Promise<string> {
+    this.host.netns(netns);
+    return "";
+  }
+
   async close(): Promise<void> {}
 }

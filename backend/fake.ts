@@ -187,6 +187,11 @@ export class FakeBackend implements Backend {
     return text;
   }
 
+  async nftList(netns: NetnsRef): Promise<string> {
+    this.#ns(netns);
+    return "";
+  }
+
   async close(): Promise<void> {
     this.closed = true;
   }
@@ -249,6 +254,8 @@ export class FakeBackend implements Backend {
       case "iptables.restore":
         this.#restore(op);
         break;
+      case "nft.apply":
+        throw new NetlinkError("EOPNOTSUPP", "nftables is not supported here", op);
     }
   }
 

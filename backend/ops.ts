@@ -10,6 +10,7 @@ import type {
   LinkInfo,
   NeighInfo,
   NetnsRef,
+  NftListOptions,
   RouteInfo,
   RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
@@ -36,5 +37,7 @@ export interface Backend {
   sysctl(netns: NetnsRef, key: string): Promise<string | undefined>;
   /** The rules as iptables-save(8) prints them; with a table that one at least, and perhaps others. */
   iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6", table?: string): Promise<string>;
+  /** The rules as `nft list ruleset` prints them. */
+  nftList(netns: NetnsRef, options?: NftListOptions): Promise<string>;
   close(): Promise<void>;
 }

@@ -22,6 +22,7 @@ export const METHODS = [
   "fdb",
   "sysctl",
   "iptablesSave",
+  "nftList",
 ] as const;
 export type Method = (typeof METHODS)[number];
 

@@ -5,7 +5,7 @@
  */
 import { chmodSync, existsSync, lstatSync, unlinkSync } from "node:fs";
 import { createConnection, createServer, type Socket } from "node:net";
-import { NetlinkError, type RtnlOp } from "../dataplane/netns/rtnl-ops.ts";
+import { NetlinkError, type NftListOptions, type RtnlOp } from "../dataplane/netns/rtnl-ops.ts";
 import type { Backend } from "./ops.ts";
 import { type Answer, INTERNAL, LineReader, MALFORMED, METHODS, type Request } from "./socket-protocol.ts";
 
@@ -65,6 +65,8 @@ async function run(backend: Backend, { method, params }: Request): Promise<unkno
       return (await backend.sysctl(text(first), text(second))) ?? null;
     case "iptablesSave":
       return backend.iptablesSave(text(first), second === "ipv6" ? "ipv6" : "ipv4");
+    case "nftList":
+      return backend.nftList(text(first), (second ?? {}) as NftListOptions);
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type NeighInfo,
   NetlinkError,
   type NetnsRef,
+  type NftListOptions,
   type RouteInfo,
   type RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
@@ -116,6 +117,10 @@ export class SocketBackend implements Backend {
 
   async iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6"): Promise<string> {
     return (await this.#call("iptablesSave", [this.#ref(netns), family])) as string;
+  }
+
+  async nftList(netns: NetnsRef, options: NftListOptions = {}): Promise<string> {
+    return (await this.#call("nftList", [this.#ref(netns), options])) as string;
   }
 
   close(): Promise<void> {

@@ -11,6 +11,7 @@ import {
   type NeighInfo,
   NetlinkError,
   type NetnsRef,
+  type NftListOptions,
   type RouteInfo,
   type RtnlOp,
 } from "../../dataplane/netns/rtnl-ops.ts";
@@ -34,6 +35,7 @@ import {
   writeGetRoutes,
 } from "./net-message.ts";
 import type { Received } from "./netlink-socket.ts";
+import { Nft } from "./nft.ts";
 import { readSysctl } from "./sysctl.ts";
 import { Transaction } from "./transaction.ts";
 
@@ -41,11 +43,13 @@ export class KernelBackend implements Backend {
   readonly #spaces: Namespaces;
   readonly #links: LinkTable;
   readonly #iptables: Iptables;
+  readonly #nft: Nft;
 
   constructor(libc: Libc, options: NamespaceOptions = {}) {
     this.#spaces = new Namespaces(libc, options);
     this.#links = new LinkTable(this.#spaces);
     this.#iptables = new Iptables(this.#spaces);
+    this.#nft = new Nft(this.#spaces);
   }
 
   /** Throws where native code cannot be called. */
@@ -55,7 +59,8 @@ export class KernelBackend implements Backend {
 
   async apply(ops: readonly RtnlOp[]): Promise<void> {
     if (ops.some((op) => op.op === "iptables.restore")) await this.#iptables.prepare();
-    new Transaction(this.#spaces, this.#links, this.#iptables).run(ops);
+    if (ops.some((op) => op.op === "nft.apply")) await this.#nft.prepare();
+    new Transaction(this.#spaces, this.#links, this.#iptables, this.#nft).run(ops);
   }
 
   async addNetns(name: string): Promise<string> {
@@ -144,6 +149,11 @@ export class KernelBackend implements Backend {
   async iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6", table?: string): Promise<string> {
     await this.#iptables.prepare();
     return this.#iptables.save(netns, family, table);
+  }
+
+  async nftList(netns: NetnsRef, options: NftListOptions = {}): Promise<string> {
+    await this.#nft.prepare();
+    return this.#nft.list(netns, options);
   }
 
   async close(): Promise<void> {

@@ -18,6 +18,7 @@ import {
   type NeighOp,
   NetlinkError,
   type NetnsRef,
+  type NftApply,
   type RouteOp,
   type RtnlOp,
   type SysctlSet,
@@ -60,6 +61,7 @@ import {
   writeRoute,
 } from "./net-message.ts";
 import { type Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./netlink-socket.ts";
+import type { Nft } from "./nft.ts";
 import { readSysctl, writeSysctl } from "./sysctl.ts";
 
 type Step = () => void;
@@ -68,13 +70,15 @@ export class Transaction {
   readonly #spaces: Namespaces;
   readonly #links: LinkTable;
   readonly #iptables: Iptables;
+  readonly #nft: Nft;
   readonly #undo: Step[] = [];
   readonly #atEnd: { readonly op: LinkDel; readonly link: RawLink }[] = [];
 
-  constructor(spaces: Namespaces, links: LinkTable, iptables: Iptables) {
+  constructor(spaces: Namespaces, links: LinkTable, iptables: Iptables, nft: Nft) {
     this.#spaces = spaces;
     this.#links = links;
     this.#iptables = iptables;
+    this.#nft = nft;
   }
 
   /** Throws NetlinkError with the operation that failed; nothing is changed then. */
@@ -139,6 +143,9 @@ export class Transaction {
         return;
       case "iptables.restore":
         this.#restore(op, later);
+        return;
+      case "nft.apply":
+        this.#nftApply(op, later);
         return;
       case "conntrack.flush":
         this.#spaces.withSocket(op.netns, NETLINK_NETFILTER, (socket) => flushConntrack(socket, op));
@@ -361,12 +368,20 @@ export class Transaction {
 
   #restore(op: IptablesRestore, later: readonly RtnlOp[]): void {
     // the last one need not be undone, and reading the rules costs as much as writing them
-    const before = later.some((other) => other.op !== "link.del" && other.op !== "conntrack.flush")
-      ? this.#iptables.snapshot(op)
-      : undefined;
+    const before = later.some(mayFail) ? this.#iptables.snapshot(op) : undefined;
     this.#iptables.restore(op);
     if (before !== undefined) this.#undo.push(() => this.#iptables.restore(before));
   }
+
+  #nftApply(op: NftApply, later: readonly RtnlOp[]): void {
+    const before = later.some(mayFail) ? this.#nft.snapshot(op) : undefined;
+    this.#nft.apply(op);
+    if (before !== undefined) this.#undo.push(() => this.#nft.back(op.netns, before));
+  }
+}
+
+function mayFail(op: RtnlOp): boolean {
+  return op.op !== "link.del" && op.op !== "conntrack.flush";
 }
 
 function flagsOf({ up, promisc }: LinkAttrs): LinkAttrs {

@@ -63,6 +63,8 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
     case "ipset.restore":
       undo.push(ipsetOp(host.netns(op.netns), op));
       return;
+    case "nft.apply":
+      throw new NetlinkError("EOPNOTSUPP", "nftables is not supported on the emulator", op);
     case "conntrack.flush":
       flushConntrack(host.netns(op.netns), op);
       return;

@@ -134,8 +134,8 @@ export type IptablesRestore = {
 };
 
 /**
- * Forgets the connections that were made to a port of this host, as conntrack -D does: what goes on must meet the rules
- * again. It cannot be undone, and none being there is fine.
+ * Forgets the connections that were made to a port, as conntrack -D does: what goes on must meet the rules again. It cannot
+ * be undone, and none being there is fine.
  */
 export type ConntrackFlush = {
   readonly op: "conntrack.flush";
@@ -144,6 +144,10 @@ export type ConntrackFlush = {
   readonly protocol: "udp" | "tcp" | "sctp";
   /** Of the original direction. */
   readonly dstPort: number;
+  /** Of the original direction; any without it. */
+  readonly dst?: string;
+  /** Connections that these answer ("ip:port", IPv6 in brackets: source of the reply) are kept. */
+  readonly except?: readonly string[];
 };
 
 /** One `ipset restore` text, applied whole or not at all. */
@@ -164,6 +168,25 @@ export type IpvsRestore = {
   readonly source?: string;
 };
 
+/** One `nft -f` text, for all families, applied whole or not at all. */
+export type NftApply = {
+  readonly op: "nft.apply";
+  readonly netns: NetnsRef;
+  readonly text: string;
+  /** What to call the text in an error. */
+  readonly source?: string;
+};
+
+/** What to list of a namespace's nftables rules. */
+export type NftListOptions = {
+  /** One table, as "FAMILY NAME"; all of them unless given. Of a missing table the text is empty. */
+  readonly table?: string;
+  /** With the handle of each object behind it ("# handle 7"), as `nft -a` does. */
+  readonly handles?: boolean;
+  /** Without counters' values and without elements that packets added, as `nft -s` does. */
+  readonly stateless?: boolean;
+};
+
 export type RtnlOp =
   | LinkAdd
   | LinkSet
@@ -176,6 +199,7 @@ export type RtnlOp =
   | IptablesRestore
   | IpsetRestore
   | IpvsRestore
+  | NftApply
   | ConntrackFlush;
 
 /** A link as `ip -d -j link` shows it. */

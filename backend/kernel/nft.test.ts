@@ -48,7 +48,7 @@ describe("nft.apply on the kernel", () => {
     await expect(
       backend.apply([
         nft("delete table ip a\nadd table ip new\nadd table inet a\n"),
-        { op: "link.del", netns: "host", name: "none0" },
+        { op: "addr.add", netns: "host", dev: "none0", address: "10.0.0.1/24" },
       ]),
     ).rejects.toMatchObject({ code: "ENODEV" });
     expect((await backend.nftList("host")).split(/(?=^table)/m).sort()).toEqual(before.split(/(?=^table)/m).sort());

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { LineCounter, parseDocument } from "yaml";
 import { type ClusterOptions, PROXY_MODES, type ProxyMode } from "../cluster/boot.ts";
 import { Cluster } from "../cluster/cluster.ts";
+import { type ProxyConfig, parseProxyConfig } from "../cluster/kube-proxy/config.ts";
 import { InputError } from "../cluster/manifests/input-error.ts";
 import { readSources } from "../cluster/manifests/sources.ts";
 import { NETWORKS, type Network } from "../cluster/node/conflists.ts";
@@ -16,6 +17,7 @@ export type ClusterFlags = {
   readonly nodes?: number;
   readonly network?: Network;
   readonly proxyMode?: ProxyMode;
+  readonly proxyConfig?: string;
   readonly mtu?: number;
   readonly seed?: number;
   readonly config?: string;
@@ -32,9 +34,10 @@ export function withClusterOptions(command: Command): Command {
     .option("--nodes <count>", "how many nodes", integer(1, 5000))
     .addOption(new Option("--network <network>", "how pods are wired (default: flannel-vxlan)").choices(NETWORKS))
     .addOption(new Option("--proxy-mode <mode>", "how kube-proxy works (default: iptables)").choices(PROXY_MODES))
+    .option("--proxy-config <file>", "a KubeProxyConfiguration")
     .option("--mtu <octets>", "MTU of the underlay (default: 1500)", integer(576, 65535))
     .option("--seed <number>", "seed of everything random (default: 1)", integer(0, 2 ** 32 - 1))
-    .option("--config <file>", "settings file with any of: files, nodes, network, proxyMode, mtu, seed")
+    .option("--config <file>", "settings file with any of: files, nodes, network, proxyMode, proxyConfig, mtu, seed")
     .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
     .option("-q, --quiet", "no warnings, no progress")
     .option("-v, --verbose", "say more: in a trace, every rule that matched");
@@ -46,9 +49,11 @@ export async function buildCluster(flags: ClusterFlags): Promise<Cluster> {
   const files = [...(settings.files ?? []), ...flags.file];
   if (files.length === 0) throw new UsageError("no manifests: give a file or a directory with -f");
   const progress = new Progress(flags.quiet === true);
+  const proxyConfig = flags.proxyConfig ?? settings.proxyConfig;
   const options: ClusterOptions = {
     ...pick(settings),
     ...pick(flags),
+    ...(proxyConfig === undefined ? {} : { proxyConfig: readProxyConfig(proxyConfig) }),
     sources: readSources(files, () => readFileSync(0, "utf8")),
     progress: (what, done, total) => progress.show(what, done, total),
   };
@@ -62,9 +67,27 @@ export async function buildCluster(flags: ClusterFlags): Promise<Cluster> {
   }
 }
 
-type Settings = Omit<ClusterOptions, "sources" | "progress"> & { readonly files?: readonly string[] };
+type Settings = Omit<ClusterOptions, "sources" | "progress" | "proxyConfig"> & {
+  readonly files?: readonly string[];
+  /** A file. */
+  readonly proxyConfig?: string;
+};
 
-function pick(from: Settings | ClusterFlags): Omit<ClusterOptions, "sources" | "progress"> {
+/** What a file says of kube-proxy; the cluster knows its own CIDR where the file names none. */
+function readProxyConfig(file: string): Partial<ProxyConfig> {
+  const { clusterCIDR, ...config } = parseProxyConfig(readText(file, "a KubeProxyConfiguration"), file);
+  return clusterCIDR === "" ? config : { ...config, clusterCIDR };
+}
+
+function readText(file: string, expected: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new InputError({ file, line: 0, field: "file", found: "nothing", expected }, { cause });
+  }
+}
+
+function pick(from: Settings | ClusterFlags): Omit<ClusterOptions, "sources" | "progress" | "proxyConfig"> {
   const { nodes, network, proxyMode, mtu, seed } = from;
   return {
     ...(nodes === undefined ? {} : { nodes }),
@@ -80,18 +103,14 @@ const SETTINGS: Readonly<Record<string, { readonly ok: (value: unknown) => boole
   nodes: { ok: isInt(1, 5000), expected: "a whole number from 1 to 5000" },
   network: { ok: (v) => NETWORKS.includes(v as Network), expected: `one of ${NETWORKS.join(", ")}` },
   proxyMode: { ok: (v) => PROXY_MODES.includes(v as ProxyMode), expected: `one of ${PROXY_MODES.join(", ")}` },
+  proxyConfig: { ok: (v) => typeof v === "string", expected: "the path of a KubeProxyConfiguration" },
   mtu: { ok: isInt(576, 65535), expected: "a whole number from 576 to 65535" },
   seed: { ok: isInt(0, 2 ** 32 - 1), expected: "a whole number from 0 to 4294967295" },
 };
 
 /** Reads a settings file; each fault is one InputError with its line. */
 export function readSettings(file: string): Settings {
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (cause) {
-    throw new InputError({ file, line: 0, field: "file", found: "nothing", expected: "a settings file" }, { cause });
-  }
+  const text = readText(file, "a settings file");
   const lines = new LineCounter();
   const doc = parseDocument(text, { lineCounter: lines });
   const broken = doc.errors[0];

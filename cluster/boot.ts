@@ -19,7 +19,7 @@ import { standardControllers } from "./controllers/standard.ts";
 import { dnsServiceIp, systemObjects } from "./controllers/system-objects.ts";
 import { DnsServer } from "./dns/server.ts";
 import { KubernetesZone } from "./dns/zone.ts";
-import { DEFAULT_PROXY_CONFIG } from "./kube-proxy/config.ts";
+import { DEFAULT_PROXY_CONFIG, type ProxyConfig, type ProxyMode } from "./kube-proxy/config.ts";
 import { KubeProxy } from "./kube-proxy/kube-proxy.ts";
 import { type KubeletNode, Kubelets } from "./kubelet/kubelet.ts";
 import { nodeObject } from "./kubelet/node-object.ts";
@@ -29,6 +29,7 @@ import type { Source } from "./manifests/sources.ts";
 import { addressPlan } from "./node/address-plan.ts";
 import { conflistOf, FLANNEL_BACKENDS, type Network } from "./node/conflists.ts";
 import { EmulatedNode } from "./node/emulated-node.ts";
+import { LOAD_BALANCER_CIDR, LoadBalancer } from "./node/load-balancer.ts";
 import { API_PORT, bootControlPlane, bootOutside } from "./node/outside.ts";
 import { Workloads } from "./node/workloads.ts";
 import { MemoryStore } from "./store/store-memory.ts";
@@ -39,8 +40,8 @@ const SUBNET_ENV = "/run/flannel/subnet.env";
 /** CoreDNS forwards other names; the emulated world outside has addresses, but no names. */
 const NO_SUCH_NAME = (): null => null;
 
-export type ProxyMode = "iptables" | "ipvs";
-export const PROXY_MODES: readonly ProxyMode[] = ["iptables", "ipvs"];
+export type { ProxyMode };
+export const PROXY_MODES: readonly ProxyMode[] = ["iptables", "ipvs", "userspace"];
 
 export type ClusterOptions = {
   readonly sources: readonly Source[];
@@ -48,6 +49,8 @@ export type ClusterOptions = {
   readonly nodes?: number;
   readonly network?: Network;
   readonly proxyMode?: ProxyMode;
+  /** Settings of kube-proxy; without `clusterCIDR` it takes the cluster's, and `proxyMode` wins over `mode`. */
+  readonly proxyConfig?: Partial<ProxyConfig>;
   /** MTU of the underlay; 1500. */
   readonly mtu?: number;
   readonly seed?: number;
@@ -55,6 +58,8 @@ export type ClusterOptions = {
   readonly clusterCidr?: string;
   /** "10.96.0.0/12". */
   readonly serviceCidr?: string;
+  /** Where addresses of load balancers come from; "198.51.100.128/25". */
+  readonly loadBalancerCidr?: string;
   /** One way on the underlay, in milliseconds of virtual time; 0.05. */
   readonly delay?: number;
   readonly progress?: (what: string, done: number, total: number) => void;
@@ -92,7 +97,8 @@ export async function boot(options: ClusterOptions): Promise<Parts> {
 async function bootParts(options: ClusterOptions, origins: Map<string, Origin>): Promise<Parts> {
   const { clusterCidr = "10.244.0.0/16", serviceCidr = "10.96.0.0/12", mtu = 1500, seed = 1 } = options;
   const network = options.network ?? "flannel-vxlan";
-  const proxyMode = options.proxyMode ?? "iptables";
+  const { proxyConfig = {} } = options;
+  const proxyMode = options.proxyMode ?? proxyConfig.mode ?? "iptables";
   const { objects, warnings } = loadManifests(options.sources);
   const given = objects.map((o) => o.object).filter((o): o is Node => o.kind === "Node");
   const plan = addressPlan(given, options.nodes);
@@ -106,7 +112,7 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   const proxies = new Map<string, KubeProxy>();
   const agents: Controller[] = [];
   const wired: KubeletNode[] = [];
-  const config = { ...DEFAULT_PROXY_CONFIG, mode: proxyMode, clusterCIDR: clusterCidr };
+  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: clusterCidr, ...proxyConfig, mode: proxyMode };
   const conf = flannelConf(clusterCidr, FLANNEL_BACKENDS[network]);
   for (const [i, { name, address }] of plan.nodes.entries()) {
     const conflist = conflistOf(network);
@@ -117,7 +123,7 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     wired.push({ name, ips: [ip], backend, network: node });
     const connections = (service: string, destination: string): number =>
       connectionsOf(node.host.root, service, destination);
-    const proxy = new KubeProxy({ nodeName: name, backend, config, connections });
+    const proxy = new KubeProxy({ nodeName: name, backend, config, connections, sockets: node.host.root });
     proxies.set(name, proxy);
     const writeSubnetEnv = (text: string): void => void files.write(SUBNET_ENV, text);
     const device = { dev: "eth0", address, mtu };
@@ -134,8 +140,19 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   };
   const dns = new DnsServer(new KubernetesZone(store), { upstream: NO_SUCH_NAME });
   const workloads = new Workloads(store, dns, netnsOf);
-  const standard = standardControllers(store, { serviceCidr, clusterCidr, seed });
-  const manager = new Manager(store, [...standard, ...agents, kubelets, workloads]);
+  const standard = standardControllers(store, {
+    serviceCidr,
+    clusterCidr,
+    seed,
+    loadBalancerCidr: options.loadBalancerCidr ?? LOAD_BALANCER_CIDR,
+  });
+  const manager = new Manager(store, [
+    ...standard,
+    ...agents,
+    kubelets,
+    workloads,
+    new LoadBalancer(store, router, external),
+  ]);
   const apiServer = { ip: plan.apiServer.split("/")[0] ?? "", port: API_PORT };
   for (const object of systemObjects({ serviceCidr, apiServer })) await store.create(object);
   for (const { name, ip } of nodes.values()) {

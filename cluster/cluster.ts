@@ -9,6 +9,7 @@ import type { Host } from "../dataplane/host/host.ts";
 import type { Underlay } from "../dataplane/host/underlay.ts";
 import type { World } from "../dataplane/host/world.ts";
 import type { NetNs } from "../dataplane/netns/netns.ts";
+import { PROTO_TCP, PROTO_UDP } from "../dataplane/wire/ipv4.ts";
 import type { KubeObject } from "./api/meta.ts";
 import type { Pod } from "./api/pod.ts";
 import { runTool, type ToolResult } from "./apps/tools.ts";
@@ -66,6 +67,7 @@ export class Cluster {
       nodeIp: (name) => this.nodes.get(name)?.ip,
       resolvConf: (pod) => this.#resolvConf(pod, parts.dnsIp),
       namespaces: () => this.namespaces(),
+      relays: (ns, protocol, port) => this.#relays(parts.proxies, ns, protocol, port),
     });
   }
 
@@ -133,6 +135,13 @@ export class Cluster {
       yield node.host.root;
       yield* node.host.sandboxes.values();
     }
+  }
+
+  /** Whether kube-proxy listens there, in userspace mode. */
+  #relays(proxies: Parts["proxies"], ns: NetNs, protocol: number, port: number): boolean {
+    if (ns !== this.nodes.get(ns.node)?.host.root) return false;
+    const name = protocol === PROTO_TCP ? "TCP" : protocol === PROTO_UDP ? "UDP" : null;
+    return name !== null && proxies.get(ns.node)?.relayedTo(name, port) !== undefined;
   }
 
   #resolvConf(pod: Pod | undefined, dnsIp: string): ResolvConf {

@@ -11,13 +11,27 @@ export type Cidr = { readonly family: Family; readonly base: bigint; readonly bi
 
 export const WIDTH: Readonly<Record<Family, number>> = { 4: 32, 6: 128 };
 
+/** IPv4 with leading zeros is decimal, as Kubernetes reads what older versions let in (ParseIPSloppy). */
 export function parseIp(text: string): Ip | null {
   if (!text.includes(":")) {
-    const v4 = parseIpv4(text);
+    const v4 = parseIpv4(withoutZeros(text));
     return v4 === undefined ? null : { family: 4, value: BigInt(v4) };
   }
   const v6 = parseIpv6(text);
   return v6 === undefined ? null : { family: 6, value: v6.reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0n) };
+}
+
+function withoutZeros(text: string): string {
+  return LEADING_ZERO.test(text) ? text.replaceAll(/(?<![0-9])0+(?=[0-9])/g, "") : text;
+}
+
+const LEADING_ZERO = /(?:^|\.)0[0-9]/;
+
+/** An address as it is written by everybody else: without leading zeros. What is none stays as it is. */
+export function canonicalIp(text: string): string {
+  if (!LEADING_ZERO.test(text)) return text;
+  const ip = parseIp(text);
+  return ip === null ? text : formatIp(ip);
 }
 
 export function isIp(text: string): boolean {

@@ -5,7 +5,7 @@
  * family and of type FQDN are left out.
  */
 import { type EndpointSlice, type ObjectReference, serviceNameOf } from "../api/endpoint-slice.ts";
-import { type Family, hostPort } from "../api/ip.ts";
+import { canonicalIp, type Family, hostPort } from "../api/ip.ts";
 
 export type EndpointInfo = {
   readonly ip: string;
@@ -71,6 +71,11 @@ export class EndpointsTracker {
     return [...found.values()].sort((a, b) => (a.text < b.text ? -1 : 1));
   }
 
+  /** Services whose endpoints changed since they were last taken. */
+  get changed(): ReadonlySet<string> {
+    return this.#changed;
+  }
+
   takeChanged(): ReadonlySet<string> {
     const changed = this.#changed;
     this.#changed = new Set();
@@ -86,8 +91,9 @@ export class EndpointsTracker {
 
   #collect(slice: EndpointSlice, port: number, found: Map<string, EndpointInfo>): void {
     for (const endpoint of slice.endpoints) {
-      const ip = endpoint.addresses[0];
-      if (ip === undefined) continue;
+      const address = endpoint.addresses[0];
+      if (address === undefined) continue;
+      const ip = canonicalIp(address);
       const { ready, serving, terminating } = endpoint.conditions ?? {};
       const text = hostPort(ip, port);
       const isLocal = endpoint.nodeName !== undefined && endpoint.nodeName === this.#nodeName;

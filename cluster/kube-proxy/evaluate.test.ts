@@ -75,19 +75,25 @@ const KEEP = false;
 
 /** What iptables mode does; after it, where other modes do something else. */
 const ROWS: readonly (readonly [string, string, string, Answer, Partial<Record<ProxyMode, Answer>>?])[] = [
-  ["a pod to a ClusterIP", POD, "10.96.0.20:80", ["dnat", ALL, KEEP]],
+  ["a pod to a ClusterIP", POD, "10.96.0.20:80", ["dnat", ALL, KEEP], { userspace: ["dnat", ALL, MASQ] }],
   ["the node to a ClusterIP", NODE_IP, "10.96.0.20:80", ["dnat", ALL, MASQ]],
   ["outside to a ClusterIP", OUT, "10.96.0.20:80", ["dnat", ALL, MASQ]],
   ["a pod to a node port", POD, `${NODE_IP}:30020`, ["dnat", ALL, MASQ]],
   ["outside to a node port", OUT, `${NODE_IP}:30020`, ["dnat", ALL, MASQ]],
   ["outside to an external IP", OUT, "198.51.100.7:80", ["dnat", ALL, MASQ]],
-  ["outside to a node port, policy Local", OUT, `${NODE_IP}:30021`, ["dnat", HERE, KEEP]],
+  [
+    "outside to a node port, policy Local",
+    OUT,
+    `${NODE_IP}:30021`,
+    ["dnat", HERE, KEEP],
+    { userspace: ["dnat", ALL, MASQ] },
+  ],
   [
     "a pod to a node port, policy Local: the short way to all, but for ipvs",
     POD,
     `${NODE_IP}:30021`,
     ["dnat", ALL, KEEP],
-    { ipvs: ["dnat", HERE, KEEP] },
+    { ipvs: ["dnat", HERE, KEEP], userspace: ["dnat", ALL, MASQ] },
   ],
   [
     "the node to its node port, policy Local",
@@ -101,14 +107,14 @@ const ROWS: readonly (readonly [string, string, string, Answer, Partial<Record<P
     OUT,
     `${NODE_IP}:30022`,
     ["drop", [], KEEP],
-    { ipvs: ["dnat", THERE, KEEP] },
+    { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
   ],
   [
     "a pod to a ClusterIP, internal policy Local, nobody here",
     POD,
     "10.96.0.22:80",
     ["drop", [], KEEP],
-    { ipvs: ["dnat", THERE, KEEP] },
+    { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
   ],
   ["a pod to a Service without endpoints", POD, "10.96.0.23:80", ["reject", [], KEEP]],
   ["outside to a node port without endpoints", OUT, `${NODE_IP}:30023`, ["reject", [], KEEP]],
@@ -118,18 +124,19 @@ const ROWS: readonly (readonly [string, string, string, Answer, Partial<Record<P
   ["localhost to a node port", "127.0.0.1", "127.0.0.1:30020", ["dnat", ALL, MASQ], { ipvs: ["accept", [], KEEP] }],
 ];
 
-describe.each(["iptables", "ipvs"] as const)("FlowEvaluator in %s mode: the first packet", (mode) => {
-  it.each(ROWS)("%s", async (_name, from, to, usual, others) => {
-    const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
-    const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
-    expect((await evaluator({ mode })).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
-  });
+describe.each(["iptables", "ipvs", "userspace"] as const)("FlowEvaluator in %s mode: the first packet", (mode) => {
+  for (const [name, from, to, usual, others] of ROWS)
+    it(name, async () => {
+      const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
+      const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
+      expect((await evaluator({ mode })).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
+    });
 
-  it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector", async () => {
+  it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector (userspace mode: always)", async () => {
     const pod = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
     const outside = parseFlow(`TCP ${OUT}:40000 > 10.96.0.20:80`, "test", 1);
     expect((await evaluator({ mode, masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
-    expect((await evaluator({ mode, clusterCIDR: "" })).evaluate(outside).masquerade).toBe(false);
+    expect((await evaluator({ mode, clusterCIDR: "" })).evaluate(outside).masquerade).toBe(mode === "userspace");
   });
 
   it("answers the same flow the same way again", async () => {

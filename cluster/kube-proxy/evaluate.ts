@@ -18,6 +18,7 @@ import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
+import { nth, parseCidr } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
 import { Choices } from "../trace/choices.ts";
@@ -47,6 +48,7 @@ type Outcome = {
 
 /** The node's address where none was given (TEST-NET-1, RFC 5737). */
 const SOME_ADDRESS = "192.0.2.1";
+const SOME_GATEWAY = "192.0.2.2/32";
 const CARD = "eth0";
 /** Longer than anything is remembered of an earlier packet: connections, session affinity. */
 const FORGET = 7 * 86_400_000;
@@ -57,11 +59,13 @@ export class FlowEvaluator {
   readonly #host: Host;
   readonly #world: World;
   readonly #config: ProxyConfig;
+  readonly #proxy: KubeProxy | null;
 
-  private constructor(host: Host, config: ProxyConfig) {
+  private constructor(host: Host, config: ProxyConfig, proxy: KubeProxy | null = null) {
     this.#host = host;
     this.#world = host.world;
     this.#config = config;
+    this.#proxy = proxy;
   }
 
   /** A node on which kube-proxy has seen these Services and EndpointSlices. */
@@ -78,7 +82,7 @@ export class FlowEvaluator {
     for (const object of [described, ...objects])
       proxy.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
     await proxy.sync();
-    return new FlowEvaluator(host, config);
+    return new FlowEvaluator(host, config, proxy);
   }
 
   /** A node with these rules, in iptables-restore's words. */
@@ -94,12 +98,21 @@ export class FlowEvaluator {
   }
 
   evaluate(flow: Flow): FlowVerdict {
-    const outcomes = this.#eachDestination(flow, () => this.#eachChance(flow));
+    const outcomes = this.#eachDestination(flow, () => this.#eachChance(flow)).flatMap((o) => this.#relayed(flow, o));
     const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
     const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";
     const others = outcomes.filter((o) => !o.hairpin);
     const masquerade = (others.length > 0 ? others : outcomes).some((o) => o.masquerade);
     return { flow: formatFlow(flow), verdict, endpoints: [...endpoints].sort(byAddress), masquerade };
+  }
+
+  /** userspace: what came to a relay goes on to an endpoint, from the node's address. */
+  #relayed(flow: Flow, outcome: Outcome): readonly Outcome[] {
+    const port = Number(outcome.endpoint?.split(":")[1] ?? 0);
+    const behind = flow.protocol === "SCTP" ? undefined : this.#proxy?.relayedTo(flow.protocol, port);
+    if (outcome.verdict !== "dnat" || behind === undefined) return [outcome];
+    if (behind.length === 0) return [{ verdict: "reject", endpoint: null, masquerade: false, hairpin: false }];
+    return behind.map((endpoint) => ({ ...outcome, endpoint, masquerade: true }));
   }
 
   /** ipvs: once for each destination that its scheduler could choose, with the others out of the way. */
@@ -203,14 +216,19 @@ async function bareNode(
   const given = ips.filter((ip) => parseIpv4(ip) !== undefined);
   const addresses = given.length > 0 ? given : [SOME_ADDRESS];
   const pods = podDevice(config);
-  const toPods = podCidrs.filter((c) => parsePrefix4(c) !== undefined);
+  const gateways = podCidrs.flatMap((text) => {
+    const cidr = parseCidr(text);
+    return cidr === null || cidr.family === 6 ? [] : [`${nth(cidr, 1)}/${cidr.bits}`];
+  });
   const ops: RtnlOp[] = [
     { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
     { op: "link.add", netns, name: CARD, kind: "dummy", up: true },
     { op: "link.add", netns, name: pods, kind: "dummy", up: true },
     ...addresses.map((ip): RtnlOp => ({ op: "addr.add", netns, dev: CARD, address: `${ip}/32` })),
     { op: "route.add", netns, dst: "default", dev: CARD, ...(addresses[0] !== undefined && { src: addresses[0] }) },
-    ...toPods.map((dst): RtnlOp => ({ op: "route.add", netns, dst, dev: pods })),
+    ...(gateways.length > 0 ? gateways : [SOME_GATEWAY]).map(
+      (address): RtnlOp => ({ op: "addr.add", netns, dev: pods, address }),
+    ),
   ];
   await backend.apply([{ op: "link.set", netns, name: "lo", up: true }, ...ops]);
   // Nobody is there to answer ARP.

@@ -15,12 +15,15 @@ import type { Controller } from "../client/manager.ts";
 import type { Kind, WatchEvent } from "../store/store.ts";
 import type { ProxyConfig } from "./config.ts";
 import { EndpointsTracker } from "./endpoints-tracker.ts";
+import { HealthChecks } from "./health-check.ts";
 import { IptablesMode } from "./iptables/mode.ts";
 import { IpvsMode } from "./ipvs/mode.ts";
 import type { ConnectionCount } from "./ipvs/renderer.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "./mode.ts";
 import type { RuleOrigin } from "./rule-origin.ts";
 import { ServiceTracker } from "./service-tracker.ts";
+import { UdpCleanup } from "./udp-cleanup.ts";
+import { UserspaceMode } from "./userspace/mode.ts";
 
 export type KubeProxyOptions = {
   readonly nodeName: string;
@@ -30,7 +33,7 @@ export type KubeProxyOptions = {
   readonly randomFully?: boolean;
   /** ipvs mode: how many connections a destination has, for it to be deleted when they have ended; at once without it. */
   readonly connections?: ConnectionCount;
-  /** userspace mode: where its sockets are. */
+  /** Where its own sockets are: health check node ports, and the relays of userspace mode. */
   readonly sockets?: NetNs;
 };
 
@@ -41,6 +44,8 @@ export class KubeProxy implements Controller {
   readonly #family: Family;
   readonly #services: ServiceTracker;
   readonly #endpoints: EndpointsTracker;
+  readonly #udp: UdpCleanup;
+  readonly #health: HealthChecks | null;
   #mode: ProxyMode | null = null;
   #node: ProxyNode;
   #needFull = true;
@@ -52,6 +57,9 @@ export class KubeProxy implements Controller {
     this.name = `kube-proxy ${options.nodeName}${this.#family === 6 ? " (IPv6)" : ""}`;
     this.#services = new ServiceTracker(this.#family);
     this.#endpoints = new EndpointsTracker(this.#family, options.nodeName);
+    this.#udp = new UdpCleanup(this.#family, this.#services, this.#endpoints);
+    const { sockets } = options;
+    this.#health = sockets === undefined ? null : new HealthChecks(sockets, this.#services, this.#endpoints);
     this.#node = { name: options.nodeName, ips: [], podCidrs: [] };
   }
 
@@ -80,9 +88,13 @@ export class KubeProxy implements Controller {
   async sync(): Promise<void> {
     this.#mode ??= this.#newMode();
     const full = this.#needFull;
+    const changed = new Set([...this.#services.changed, ...this.#endpoints.changed]);
     this.#needFull = true;
     const stats = await this.#mode.sync(full);
     this.#needFull = false;
+    const stale = this.#udp.after(changed);
+    if (stale.length > 0) await this.#options.backend.apply(stale);
+    this.#health?.update(changed);
     if (stats.kind !== "none") this.#lastSync = stats;
   }
 
@@ -91,8 +103,13 @@ export class KubeProxy implements Controller {
     return this.#mode?.originOf(chain, comment);
   }
 
+  /** The endpoints behind a port of this node that kube-proxy itself listens on (userspace mode). */
+  relayedTo(protocol: "TCP" | "UDP", port: number): readonly string[] | undefined {
+    return this.#mode?.relayedTo?.(protocol, port);
+  }
+
   #newMode(): ProxyMode {
-    const { backend, config, randomFully = true, connections = () => 0 } = this.#options;
+    const { backend, config, randomFully = true, connections = () => 0, sockets } = this.#options;
     const [family, node, services, endpoints] = [this.#family, this.#node, this.#services, this.#endpoints];
     const context: ModeContext = { family, node, config, randomFully, services, endpoints, backend };
     switch (config.mode) {
@@ -100,8 +117,11 @@ export class KubeProxy implements Controller {
         return new IptablesMode(context);
       case "ipvs":
         return new IpvsMode(context, connections);
-      default:
-        throw new Error(`mode ${config.mode} is not built yet`);
+      case "userspace":
+        if (sockets === undefined) throw new Error("mode userspace: there is no namespace for kube-proxy's sockets");
+        return new UserspaceMode(context, sockets);
+      case "nftables":
+        throw new Error("mode nftables is not built yet");
     }
   }
 

@@ -45,4 +45,6 @@ export interface ProxyMode {
   sync(full: boolean): Promise<SyncStats>;
   /** The object behind a chain, or behind a rule of a shared chain, which its comment names. */
   originOf(chain: string, comment: string): RuleOrigin | undefined;
+  /** userspace mode: the endpoints ("ip:port") to which kube-proxy passes on what comes to a port of its own. */
+  relayedTo?(protocol: "TCP" | "UDP", port: number): readonly string[] | undefined;
 }

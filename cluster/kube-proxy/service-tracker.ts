@@ -4,7 +4,7 @@
  * Events only mark: `set` and `delete` remember which Services changed, and a sync takes them with `takeChanged`.
  * Headless and ExternalName Services have no entries, nor have those that another proxy serves.
  */
-import { type Family, familyOf, parseCidr } from "../api/ip.ts";
+import { canonicalIp, type Family, familyOf, parseCidr } from "../api/ip.ts";
 import type { Protocol } from "../api/pod.ts";
 import { clusterIps, type Service } from "../api/service.ts";
 import { formatServicePortName, type ServicePortName } from "./names.ts";
@@ -62,6 +62,11 @@ export class ServiceTracker {
     return [...this.#ports.keys()].sort();
   }
 
+  /** Services that changed since they were last taken. */
+  get changed(): ReadonlySet<string> {
+    return this.#changed;
+  }
+
   takeChanged(): ReadonlySet<string> {
     const changed = this.#changed;
     this.#changed = new Set();
@@ -83,6 +88,11 @@ export function usesLocalEndpoints(info: ServicePortInfo): boolean {
   return info.internalPolicyLocal || (info.externalPolicyLocal && externallyAccessible(info));
 }
 
+function canonicalCidr(text: string): string {
+  const [ip = "", ...rest] = text.split("/");
+  return [canonicalIp(ip), ...rest].join("/");
+}
+
 function portsOf(service: Service, family: Family): readonly ServicePortInfo[] {
   const { spec, metadata, status } = service;
   const labels = metadata.labels ?? {};
@@ -92,18 +102,20 @@ function portsOf(service: Service, family: Family): readonly ServicePortInfo[] {
     "service.kubernetes.io/service-proxy-name" in labels
   )
     return [];
-  const clusterIp = clusterIps(service).find((ip) => familyOf(ip) === family);
+  const clusterIp = clusterIps(service)
+    .map(canonicalIp)
+    .find((ip) => familyOf(ip) === family);
   if (clusterIp === undefined) return [];
   const external = spec.type === "NodePort" || spec.type === "LoadBalancer";
   const externalPolicyLocal = spec.externalTrafficPolicy === "Local";
   const common = {
     clusterIp,
-    externalIps: (spec.externalIPs ?? []).filter((ip) => familyOf(ip) === family),
+    externalIps: (spec.externalIPs ?? []).map(canonicalIp).filter((ip) => familyOf(ip) === family),
     loadBalancerIps: (status?.loadBalancer?.ingress ?? []).flatMap((i) =>
-      i.ip !== undefined && i.ip !== "" && i.ipMode !== "Proxy" && familyOf(i.ip) === family ? [i.ip] : [],
+      i.ip !== undefined && i.ip !== "" && i.ipMode !== "Proxy" && familyOf(i.ip) === family ? [canonicalIp(i.ip)] : [],
     ),
     sourceRanges: (spec.loadBalancerSourceRanges ?? [])
-      .map((c) => c.trim())
+      .map((c) => canonicalCidr(c.trim()))
       .filter((c) => parseCidr(c)?.family === family),
     stickySeconds:
       spec.sessionAffinity === "ClientIP"

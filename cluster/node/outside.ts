@@ -16,7 +16,8 @@ import { macOf } from "../../dataplane/wire/mac-addr.ts";
 
 /** The address that outside clients have (TEST-NET-3, RFC 5737). */
 export const CLIENT = "203.0.113.10";
-const ROUTER_OUTSIDE = "203.0.113.1";
+/** The router's address on the side of the world. */
+export const ROUTER_OUTSIDE = "203.0.113.1";
 export const API_PORT = 6443;
 
 export type Outside = { readonly router: Host; readonly external: Host };

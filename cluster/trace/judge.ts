@@ -31,13 +31,14 @@ export function judge(
   const first = observed.forward?.events[0];
   const arrived = observed.forward?.last("deliver");
   const answer = replyVerdict(observed, reply);
-  const verdict = verdictOf(observed, arrived !== undefined, answer);
+  const held = observed.heldByRelay === true;
+  const verdict = held ? "rejected" : verdictOf(observed, arrived !== undefined, answer);
   const result: TraceResult = {
     flow: `${question.protocol.toUpperCase()} ${flowText(first, question)}`,
     verdict,
     reason: verdict === "delivered" ? null : reasonOf(observed, verdict, forward, reply),
     source: question.source,
-    deliveredTo: arrived === undefined ? null : receiver(arrived),
+    deliveredTo: arrived === undefined || held ? null : receiver(arrived),
     masqueraded: arrived !== undefined && first !== undefined && arrived.tuple.src !== first.tuple.src,
     hops: forward.map(plain),
     reply: { verdict: answer, hops: reply.map(plain) },
@@ -76,6 +77,12 @@ function reasonOf(
   forward: readonly ToldHop[],
   reply: readonly ToldHop[],
 ): Reason {
+  if (observed.heldByRelay === true)
+    return {
+      code: "NO_ENDPOINT",
+      text: "kube-proxy took the connection and had no endpoint for it",
+      hop: forward.at(-1)?.n ?? 0,
+    };
   const drop = observed.forward?.last("drop");
   if (drop !== undefined && drop.step.step === "drop") return dropReason(drop.step, forward, "");
   const lost = observed.reply?.last("drop");

@@ -9,7 +9,7 @@ import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import type { Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
 import { utf8 } from "../apps/http-client.ts";
 import { Recorder } from "./recorder.ts";
-import { Tracer, type Track } from "./tracer.ts";
+import { type Relays, Tracer, type Track } from "./tracer.ts";
 
 export type Protocol = "tcp" | "udp" | "icmp" | "sctp";
 
@@ -20,6 +20,7 @@ export type ProbeOptions = {
   readonly dontFragment?: boolean;
   /** Record at these namespaces. */
   readonly record?: Iterable<NetNs>;
+  readonly relays?: Relays;
 };
 
 export type Observed = {
@@ -30,6 +31,8 @@ export type Observed = {
   /** Errno name where the socket could not even send, or was told no. */
   readonly error: string | null;
   readonly recorder: Recorder | null;
+  /** A relay took it, and had nowhere to send it on to. */
+  readonly heldByRelay?: boolean;
 };
 
 /** Milliseconds of virtual time: enough for three unanswered ARP requests. */
@@ -46,12 +49,14 @@ const NUMBERS: Readonly<Record<Protocol, number>> = {
 
 export function probe(ns: NetNs, protocol: Protocol, to: Ipv4Addr, port: number, options: ProbeOptions = {}): Observed {
   const world = ns.world;
-  const tracer = new Tracer({ ns, protocol: NUMBERS[protocol], address: to, port: protocol === "icmp" ? 0 : port });
+  const asked = { ns, protocol: NUMBERS[protocol], address: to, port: protocol === "icmp" ? 0 : port };
+  const tracer = new Tracer(asked, options.relays ?? (() => false));
   const recorder = options.record === undefined ? null : new Recorder().attach(options.record);
   world.observer = tracer;
   try {
     const outcome = send(ns, protocol, to, port, options);
-    return { forward: tracer.forward, reply: tracer.reply, ...outcome, recorder };
+    const { forward, reply, heldByRelay } = tracer;
+    return { forward, reply, ...outcome, recorder, heldByRelay };
   } finally {
     world.observer = null;
     recorder?.detach();

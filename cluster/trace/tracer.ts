@@ -1,6 +1,7 @@
 /**
  * Follows one packet and its answer through the emulator, as an Observer of its world: the first packet that fits what was
- * asked becomes the traced one; the first that its receiver sends back, or an error about it, is the reply.
+ * asked becomes the traced one; the first that its receiver sends back, or an error about it, is the reply. Where a relay
+ * receives it (kube-proxy in userspace mode), what the relay sends on continues its way.
  */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { Skb } from "../../dataplane/skb/skb.ts";
@@ -31,6 +32,9 @@ export type Tuple = {
   readonly inner: Tuple | null;
 };
 
+/** Whether what is delivered in a namespace, to this protocol and port, is passed on by who listens there. */
+export type Relays = (ns: NetNs, protocol: number, port: number) => boolean;
+
 export type Event = { readonly ns: NetNs; readonly step: TraceStep; readonly tuple: Tuple; readonly time: number };
 
 /** What happened to one packet. */
@@ -59,11 +63,19 @@ export class Track implements PacketTrace {
 
 export class Tracer implements Observer {
   readonly #probe: Probe;
+  readonly #relays: Relays;
   forward: Track | null = null;
   reply: Track | null = null;
 
-  constructor(probe: Probe) {
+  constructor(probe: Probe, relays: Relays) {
     this.#probe = probe;
+    this.#relays = relays;
+  }
+
+  /** Whether a relay got the packet and nobody after it. */
+  get heldByRelay(): boolean {
+    const last = this.forward?.last("deliver");
+    return last !== undefined && this.#relays(last.ns, last.tuple.protocol, last.tuple.dstPort);
   }
 
   attach(ns: NetNs, skb: Skb): PacketTrace | null {
@@ -75,11 +87,17 @@ export class Tracer implements Observer {
       this.forward = new Track((track) => this.#takeReply(track));
       return this.forward;
     }
-    if (this.reply !== null) return null;
     const delivered = this.forward.last("deliver");
     if (delivered === undefined || delivered.ns !== ns) return null;
     const sent = delivered.tuple;
     const t = tupleOf(skb.buf, skb.network, skb.end);
+    if (this.heldByRelay) {
+      // What it says to the client itself leaves from the port that it listens on.
+      if (t.protocol !== sent.protocol || t.srcPort === sent.dstPort) return null;
+      this.reply = null;
+      return this.forward;
+    }
+    if (this.reply !== null) return null;
     const back = t.protocol === sent.protocol && t.src === sent.dst && t.dst === sent.src;
     if (!back || t.srcPort !== sent.dstPort || t.dstPort !== sent.srcPort) return null;
     this.reply = new Track(() => false);

@@ -18,6 +18,7 @@ import { type Protocol, probe } from "./probe.ts";
 import { pcapngOf } from "./recorder.ts";
 import type { Endpoint, TraceResult } from "./result.ts";
 import { parseTarget, type Target, type TargetKind } from "./target.ts";
+import type { Relays } from "./tracer.ts";
 
 export type TraceOptions = {
   /** Of names that give none; "default". */
@@ -50,6 +51,7 @@ export type TracingSources = {
   readonly nodeIp: (name: string) => string | undefined;
   readonly resolvConf: (pod: Pod | undefined) => ResolvConf;
   readonly namespaces: () => Iterable<NetNs>;
+  readonly relays: Relays;
 };
 
 /** Where packets start, and how names are resolved there. */
@@ -91,6 +93,7 @@ export class Tracing {
         ...(size === undefined ? {} : { size }),
         ...(ttl === undefined ? {} : { ttl }),
         ...(dontFragment === undefined ? {} : { dontFragment }),
+        relays: this.#from.relays,
         ...(options.capture === true ? { record: this.#from.namespaces() } : {}),
       });
       const { naming } = this.#from;

@@ -121,7 +121,12 @@ export class ConnTable {
   }
 
   #living(c: IpvsConn, now: number): IpvsConn | null {
-    if (c.expires > now || c.controlled > 0) return c;
+    if (c.expires > now) return c;
+    // A template lives on with the connections that it made, some of which may be over without anybody having looked.
+    if (c.controlled > 0) {
+      this.expire(now);
+      return c.dead ? null : c;
+    }
     this.remove(c);
     return null;
   }
@@ -171,6 +176,8 @@ export class ConnTable {
 
   /** Takes out all that is over, so that counts are as of now. */
   expire(now: number): void {
+    // Templates go after the connections that hold them.
+    for (let i = 0; i <= this.#mask; i++) this.#sweep(i, now);
     for (let i = 0; i <= this.#mask; i++) this.#sweep(i, now);
   }
 

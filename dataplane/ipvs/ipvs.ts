@@ -153,8 +153,11 @@ export class IpvsEngine implements Ipvs {
     }
     if (conn !== null && !conn.destination.available) {
       if (this.#expireNoDest) this.conns.remove(conn);
-      drop(ns, skb, DropReason.NETFILTER_DROP, () => "ipvs: the connection's destination was deleted");
-      return IPVS_TAKEN;
+      if (!this.#expireNoDest || this.#isOld(skb)) {
+        drop(ns, skb, DropReason.NETFILTER_DROP, () => "ipvs: the connection's destination was deleted");
+        return IPVS_TAKEN;
+      }
+      conn = null;
     }
     const fresh = conn === null;
     const probes = this.conns.probes + this.services.probes;
@@ -172,6 +175,11 @@ export class IpvsEngine implements Ipvs {
     this.#step(skb, conn, conn.destination.method === "masq" ? IN : IN_ONLY);
     if (skb.trace !== null) this.#report(ns, skb, conn, hook, fresh, this.conns.probes + this.services.probes - probes);
     return this.#send(ns, skb, conn, hook);
+  }
+
+  /** Whether conntrack would go on sending the packet where the connection led (ip_vs_conn_uses_old_conntrack). */
+  #isOld(skb: Skb): boolean {
+    return this.#conntrack && (skb.ct as Conn | null)?.confirmed === true;
   }
 
   /** A SYN on a connection that is over, or whose destination is to get no more (ip_vs_in, conn_reuse_mode). */
@@ -231,8 +239,6 @@ export class IpvsEngine implements Ipvs {
       if (next !== conn.state) this.conns.become(conn, next);
     }
     conn.expires = this.ns.world.loop.time + this.timeouts.of(conn.proto, conn.state);
-    if (conn.control !== null && conn.service.timeout > 0)
-      conn.control.expires = Math.max(conn.control.expires, conn.expires);
   }
 
   #send(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): number {

@@ -45,10 +45,18 @@ describe("conntrack.flush", () => {
     { ...flush, dstPort: 99 },
     { ...flush, protocol: "tcp" },
     { ...flush, family: "ipv6" },
+    { ...flush, dst: "10.1.0.8" },
+    { ...flush, except: ["10.1.0.9:53"] },
   ])("finds nothing with %j, which is fine", (op) => {
     const h = host();
     applyOps(h, [op]);
     expect(ports(h)).toHaveLength(2);
+  });
+
+  it("forgets those to one address that others answer than are named", () => {
+    const h = host();
+    applyOps(h, [{ ...flush, dst: "10.1.0.9", except: ["10.1.0.9:54", "10.1.0.8:53"] }]);
+    expect(ports(h)).toEqual(["54"]);
   });
 
   it("is fine on a host without rules", () => {

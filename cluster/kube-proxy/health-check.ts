@@ -1,0 +1,81 @@
+/**
+ * The health check node ports of Services with external policy Local (pkg/proxy/healthcheck/service_health.go): a load
+ * balancer asks each node whether it has endpoints. 200 with their number, or 503.
+ */
+import type { NetNs } from "../../dataplane/netns/netns.ts";
+import { ANY } from "../../dataplane/sock/port-table.ts";
+import { TcpListener } from "../../dataplane/sock/tcp.ts";
+import type { EndpointsTracker } from "./endpoints-tracker.ts";
+import type { ServiceTracker } from "./service-tracker.ts";
+
+type Check = { readonly port: number; readonly listener: TcpListener };
+
+export class HealthChecks {
+  readonly #ns: NetNs;
+  readonly #services: ServiceTracker;
+  readonly #endpoints: EndpointsTracker;
+  readonly #checks: Map<string, Check> = new Map();
+
+  constructor(ns: NetNs, services: ServiceTracker, endpoints: EndpointsTracker) {
+    this.#ns = ns;
+    this.#services = services;
+    this.#endpoints = endpoints;
+  }
+
+  /** Opens and closes ports as these Services now want them. */
+  update(keys: Iterable<string>): void {
+    for (const key of keys) {
+      const port = this.#services.portsOf(key).find((p) => p.healthCheckNodePort !== 0)?.healthCheckNodePort;
+      const old = this.#checks.get(key);
+      if (old?.port === port) continue;
+      old?.listener.close();
+      this.#checks.delete(key);
+      if (port === undefined) continue;
+      const listener = this.#listen(key, port);
+      // Taken by somebody else on the node: kube-proxy says so in its log and goes on.
+      if (listener !== null) this.#checks.set(key, { port, listener });
+    }
+  }
+
+  #listen(key: string, port: number): TcpListener | null {
+    return TcpListener.listen(this.#ns, ANY, port, () => {
+      let heard = "";
+      return {
+        data: (socket, bytes, off, len) => {
+          heard += String.fromCharCode(...bytes.subarray(off, off + len));
+          if (!heard.includes("\r\n\r\n")) return;
+          socket.write(new TextEncoder().encode(this.#answer(key)));
+          socket.close();
+        },
+        ended: (socket) => socket.close(),
+      };
+    });
+  }
+
+  #answer(key: string): string {
+    const [namespace = "", name = ""] = key.split("/");
+    const local = this.#localEndpoints(key);
+    const service = { namespace, name };
+    const body = JSON.stringify({ service, localEndpoints: local, serviceProxyHealthy: true });
+    return [
+      local > 0 ? "HTTP/1.1 200 OK" : "HTTP/1.1 503 Service Unavailable",
+      "Content-Type: application/json",
+      "X-Content-Type-Options: nosniff",
+      `X-Load-Balancing-Endpoint-Weight: ${local}`,
+      `Content-Length: ${body.length}`,
+      "Connection: close",
+      "",
+      body,
+    ].join("\r\n");
+  }
+
+  /** Ready endpoints on this node, each address once. */
+  #localEndpoints(key: string): number {
+    const ips = this.#services
+      .portsOf(key)
+      .flatMap((p) => this.#endpoints.endpointsOf(key, p.id.port))
+      .filter((e) => e.isLocal && e.ready)
+      .map((e) => e.ip);
+    return new Set(ips).size;
+  }
+}

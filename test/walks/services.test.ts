@@ -1,0 +1,239 @@
+/**
+ * What Services can do, one walk a feature, in each mode of kube-proxy: real packets between pods, nodes and the world
+ * outside. Where a mode is known to do something of its own, its expectation says so.
+ */
+import { beforeAll, describe, expect, it } from "vitest";
+import type { EndpointSlice } from "../../cluster/api/endpoint-slice.ts";
+import type { ProxyMode } from "../../cluster/boot.ts";
+import { ANY } from "../../dataplane/sock/port-table.ts";
+import { UdpSocket } from "../../dataplane/sock/udp.ts";
+import { ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { Cluster } from "../../library/index.ts";
+import "../../library/vitest.ts";
+import { type GivenEndpoint, givenSlice, MANIFESTS } from "./service-manifests.ts";
+
+type Expectation<T> = { readonly usual: T } & { readonly [M in ProxyMode]?: T };
+
+const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "userspace"];
+/** As many as it takes for every endpoint of two to have its turn, by any draw that the seed gives. */
+const TURNS = 12;
+
+describe.each(MODES)("Services in %s mode", (proxyMode) => {
+  let cluster: Cluster;
+  const ipOf = (pod: string): string => cluster.store.get("Pod", "default", pod)?.status?.podIP ?? "";
+  const service = (name: string) => cluster.store.get("Service", "default", name);
+  const balancerOf = (name: string): string => service(name)?.status?.loadBalancer?.ingress?.[0]?.ip ?? "";
+  const inMode = <T>(e: Expectation<T>): T => (Object.hasOwn(e, proxyMode) ? (e[proxyMode] as T) : e.usual);
+  const userspace = proxyMode === "userspace";
+
+  /** Who is reached in several tries, sorted, or the verdict; with " masq" if the receiver sees another source. */
+  async function reach(from: string, to: string, protocol?: "tcp" | "udp"): Promise<readonly string[]> {
+    const seen = new Set<string>();
+    for (let i = 0; i < TURNS; i++) {
+      const { result } = await cluster.trace(from, to, protocol === undefined ? {} : { protocol });
+      const { verdict, deliveredTo, masqueraded, reply } = result;
+      const replied = verdict === "delivered" && reply.verdict !== "delivered" ? " without a reply" : "";
+      seen.add((verdict === "delivered" ? `${deliveredTo?.name}${masqueraded ? " masq" : ""}` : verdict) + replied);
+    }
+    return [...seen].sort();
+  }
+
+  beforeAll(async () => {
+    cluster = await Cluster.create({ sources: [{ file: "services.yaml", text: MANIFESTS }], proxyMode });
+    const a1 = { ip: ipOf("a1"), node: "node-1" };
+    const b2 = { ip: ipOf("b2"), node: "node-2" };
+    const gone = { ready: false, serving: true, terminating: true };
+    const zone = (name: string) => ({ forZones: [{ name }] });
+    await cluster.apply([
+      givenSlice("drained", 8080, [
+        { ...a1, conditions: gone },
+        { ...b2, conditions: { ...gone, serving: false } },
+      ]),
+      givenSlice("half-drained", 8080, [{ ...a1, conditions: gone }, b2]),
+      givenSlice("zoned", 8080, [
+        { ...a1, hints: zone("zone-a") },
+        { ...b2, hints: zone("zone-b") },
+      ]),
+      givenSlice("on-node", 8080, [
+        { ...a1, hints: { forZones: [{ name: "zone-b" }], forNodes: [{ name: "node-1" }] } },
+        { ...b2, hints: { forZones: [{ name: "zone-b" }], forNodes: [{ name: "node-2" }] } },
+      ]),
+      givenSlice("some-hints", 8080, [{ ...a1, hints: zone("zone-a") }, b2]),
+      givenSlice("unready", 8080, [a1]),
+      givenSlice("split", 8080, [a1], "one"),
+      givenSlice("split", 8080, [b2], "two"),
+      givenSlice("zeros", 8080, [{ ...a1, ip: ipOf("a1").replace(/\.(\d)\./, ".00$1.") }]),
+    ]);
+  });
+
+  const BOTH: Expectation<readonly string[]> = { usual: ["a1", "b2"], userspace: ["a1 masq", "b2 masq"] };
+  const BOTH_MASQ = ["a1 masq", "b2 masq"];
+  const A1: Expectation<readonly string[]> = { usual: ["a1"], userspace: ["a1 masq"] };
+  const B2: Expectation<readonly string[]> = { usual: ["b2"], userspace: ["b2 masq"] };
+
+  it("ClusterIP: every ready endpoint, the client's address kept", async () => {
+    expect(await reach("pod/c3", "svc/both:web")).toEqual(inMode(BOTH));
+    expect(await reach("node/node-3", "svc/both:web")).toEqual(BOTH_MASQ);
+  });
+
+  it("the same port number for two protocols", async () => {
+    expect(await reach("pod/c3", "svc/both:dgram")).toEqual(inMode(BOTH));
+    expect(await reach("external", "node/node-3:30080", "udp")).toEqual(BOTH_MASQ);
+  });
+
+  it("a target port by number, a port without a name", async () => {
+    expect(await reach("pod/c3", "svc/number:8000")).toEqual(inMode(B2));
+  });
+
+  it("a port that the Service does not have: nothing to do with it, so the world outside refuses; ipvs mode refuses by itself", async () => {
+    expect(await reach("pod/c3", "svc/both:81")).toEqual(["rejected"]);
+  });
+
+  it("hairpin: a pod reaches itself, masqueraded", async () => {
+    expect(await reach("pod/a1", "svc/self:web")).toEqual(["a1 masq"]);
+  });
+
+  it("NodePort: every node, masqueraded", async () => {
+    for (const node of ["node-1", "node-2", "node-3"])
+      expect(await reach("external", `node/${node}:30080`)).toEqual(BOTH_MASQ);
+    expect(await reach("pod/c3", "node/node-1:30080")).toEqual(BOTH_MASQ);
+  });
+
+  it("session affinity keeps a client at its endpoint until it has been away for the timeout", async () => {
+    expect(await reach("pod/c3", "svc/sticky:web")).toHaveLength(1);
+    expect(await reach("pod/c1", "svc/sticky:web")).toHaveLength(1);
+    const { loop } = cluster.world;
+    const seen = new Set<string | undefined>();
+    for (let i = 0; i < 2 * TURNS; i++) {
+      loop.run({ deadline: loop.time + 600_000 });
+      seen.add((await cluster.trace("pod/c3", "svc/sticky:web")).result.deliveredTo?.name);
+    }
+    expect([...seen].sort()).toEqual(["a1", "b2"]);
+  });
+
+  it("internal traffic policy Local: the node's own endpoints only", async () => {
+    expect(await reach("node/node-2", "svc/inside:web")).toEqual(["b2 masq"]);
+    expect(await reach("pod/c3", "svc/inside:web")).toEqual(
+      inMode<readonly string[]>({ usual: ["dropped"], ipvs: ["rejected"], userspace: ["b2 masq"] }),
+    );
+  });
+
+  it("external traffic policy Local: the client's address kept, nobody elsewhere", async () => {
+    expect(await reach("external", "node/node-2:30081")).toEqual(inMode(B2));
+    expect(await reach("external", "node/node-1:30081")).toEqual(
+      // ipvs mode leads to all where none is local; there flannel replaces the source, as it is not a pod's.
+      inMode<readonly string[]>({ usual: ["dropped"], ipvs: ["b2 masq"], userspace: ["b2 masq"] }),
+    );
+    // Pods and nodes take the short way, to every endpoint.
+    expect(await reach("pod/c1", "node/node-1:30081")).toEqual(inMode(B2));
+    expect(await reach("node/node-1", "node/node-1:30081")).toEqual(["b2 masq"]);
+  });
+
+  it("LoadBalancer: an address from the provider, reached from outside and inside", async () => {
+    expect(balancerOf("balanced")).toMatch(/^198\.51\.100\./);
+    expect(await reach("external", `${balancerOf("balanced")}:80`)).toEqual(BOTH_MASQ);
+    expect(await reach("pod/c3", `${balancerOf("balanced")}:80`)).toEqual(BOTH_MASQ);
+    expect(await reach("external", `${balancerOf("far")}:80`)).toEqual(inMode(B2));
+  });
+
+  it("source ranges: who is not in them is dropped; node ports go past them", async () => {
+    expect(await reach("external", `${balancerOf("open")}:80`)).toEqual(BOTH_MASQ);
+    expect(await reach("external", `${balancerOf("closed")}:80`)).toEqual(
+      inMode<readonly string[]>({ usual: ["dropped"], userspace: BOTH_MASQ }),
+    );
+    expect(await reach("external", "node/node-1:30084")).toEqual(BOTH_MASQ);
+  });
+
+  it("ipMode Proxy: kube-proxy leaves the address to the load balancer", async () => {
+    const traced = await cluster.trace("pod/c3", "198.51.100.77:80");
+    expect(traced.result.verdict).toBe("delivered");
+    if (!userspace) expect(traced.result.hops.map((h) => h.node)).toContain("router");
+    expect(await reach("external", "198.51.100.77:80")).toEqual(BOTH_MASQ);
+  });
+
+  it("external IPs", async () => {
+    expect(await reach("external", "198.51.100.7:80")).toEqual(BOTH_MASQ);
+    expect(await reach("pod/c3", "198.51.100.7:80")).toEqual(
+      // Traffic of pods to an external IP is not masqueraded twice, but it is masqueraded.
+      BOTH_MASQ,
+    );
+  });
+
+  it("no endpoints: refused", async () => {
+    expect(await reach("pod/c3", "svc/nobody:web")).toEqual(["rejected"]);
+    expect(await reach("external", "node/node-1:30086")).toEqual(["rejected"]);
+  });
+
+  it("headless and ExternalName: no more than names", async () => {
+    expect(await reach("pod/c3", "headless:8080")).toEqual(["a1"]);
+    expect(await reach("pod/c3", "alias:80")).toEqual(inMode(BOTH));
+  });
+
+  it("endpoints that terminate serve where none is ready", async () => {
+    expect(await reach("pod/c3", "svc/drained:web")).toEqual(
+      inMode<readonly string[]>({ usual: ["a1"], userspace: ["rejected"] }),
+    );
+    expect(await reach("pod/c3", "svc/half-drained:web")).toEqual(inMode(B2));
+  });
+
+  it("topology hints: the own node, or the own zone, if all endpoints have hints", async () => {
+    expect(await reach("pod/c1", "svc/zoned:web")).toEqual(inMode(userspace ? BOTH : A1));
+    expect(await reach("pod/c3", "svc/zoned:web")).toEqual(inMode(userspace ? BOTH : B2));
+    expect(await reach("pod/c1", "svc/on-node:web")).toEqual(inMode(userspace ? BOTH : A1));
+    expect(await reach("pod/c3", "svc/on-node:web")).toEqual(inMode(BOTH));
+    expect(await reach("pod/c3", "svc/some-hints:web")).toEqual(inMode(BOTH));
+  });
+
+  it("publishNotReadyAddresses: the slice says ready", async () => {
+    expect(await reach("pod/c3", "svc/unready:web")).toEqual(inMode(A1));
+  });
+
+  it("several slices of one Service; a slice that gets another name and port", async () => {
+    expect(await reach("pod/c3", "svc/split:web")).toEqual(inMode(BOTH));
+    await cluster.delete("EndpointSlice", "default", "split-one");
+    expect(await reach("pod/c3", "svc/split:web")).toEqual(inMode(B2));
+    await cluster.apply([givenSlice("split", 8080, [{ ip: ipOf("a1"), node: "node-1" }], "three")]);
+    expect(await reach("pod/c3", "svc/split:web")).toEqual(inMode(BOTH));
+  });
+
+  it("addresses with leading zeros are read as decimal", async () => {
+    expect(await reach("pod/c3", "svc/zeros:web")).toEqual(inMode(A1));
+  });
+
+  it("the health check node port tells whether the node has endpoints", async () => {
+    for (const [node, status] of [
+      ["192.168.0.12", "200 OK"],
+      ["192.168.0.11", "503 Service Unavailable"],
+    ] as const) {
+      const { stdout } = cluster.exec("c3", ["curl", "-i", `http://${node}:30200/`]);
+      expect(stdout).toContain(`HTTP/1.1 ${status}`);
+      expect(stdout).toContain(`"localEndpoints":${status.startsWith("200") ? 1 : 0}`);
+    }
+  });
+
+  it("UDP: a client that keeps its port is not left with an endpoint that is gone", async () => {
+    await cluster.apply([datagrams("both-udp", [{ ip: ipOf("a1"), node: "node-1" }])]);
+    const ns = [...cluster.namespaces()].find((n) => cluster.podOf(n)?.metadata.name === "c3");
+    if (ns === undefined) throw new Error("c3 has no namespace");
+    const answers: string[] = [];
+    const socket = UdpSocket.bind(ns, ANY, 41_000, {
+      datagram: (_s, bytes, off, len) => void answers.push(new TextDecoder().decode(bytes.subarray(off, off + len))),
+    });
+    const ask = (): void => {
+      const { loop } = cluster.world;
+      const question = new TextEncoder().encode("hostname");
+      socket?.send(ipv4(service("both-udp")?.spec.clusterIP ?? ""), 90, question, 0, question.length);
+      loop.run({ deadline: loop.time + 100 });
+    };
+    ask();
+    ask();
+    await cluster.apply([datagrams("both-udp", [{ ip: ipOf("b2"), node: "node-2" }])]);
+    ask();
+    socket?.close();
+    expect(answers).toEqual(userspace ? ["a1", "a1", "a1"] : ["a1", "a1", "b2"]);
+  });
+});
+
+function datagrams(name: string, endpoints: readonly GivenEndpoint[]): EndpointSlice {
+  return { ...givenSlice(name, 8081, endpoints), ports: [{ name: "", port: 8081, protocol: "UDP" }] };
+}

@@ -1,9 +1,11 @@
 /** `podwire cni`: put the plugin executables where a runtime looks for them, and see whether plugins keep to the rules. */
-import { chmodSync, copyFileSync, linkSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { KOFFI_BESIDE } from "../../backend/kernel/ffi.ts";
+import { PLUGINS } from "../../plugins/registry.ts";
 import { OK, UsageError } from "../exit.ts";
 
 export function cniCommand(end: (code: number) => void): Command {
@@ -31,36 +33,50 @@ export function cniCommand(end: (code: number) => void): Command {
   return cni;
 }
 
+/** The native part of koffi for this machine, as npm installed it; the package itself carries none. */
+function koffiBinary(): string | undefined {
+  const target = `${process.platform}_${process.arch}`;
+  try {
+    const koffi = createRequire(import.meta.url).resolve("koffi");
+    return createRequire(koffi).resolve(`@koromix/koffi-${target.replace("_", "-")}/${target}/koffi.node`);
+  } catch {
+    return undefined;
+  }
+}
+
 /**
- * Each file is written under another name and then moved, so that a runtime never starts half of one. Files that are one
- * (the compiled executable has all plugins in it) are one again.
+ * One program, linked under each plugin's name. It is written under another name and then moved, so that a runtime never
+ * starts half of one.
  */
 function install(dir: string, node: boolean): number {
   const from = fileURLToPath(new URL(node ? "./cni-node/" : "./cni/", import.meta.url));
-  let names: string[];
-  try {
-    names = readdirSync(from).filter((name) => !name.includes(".") || name === KOFFI_BESIDE);
-  } catch (cause) {
-    throw new UsageError(`${from}: no executables; run \`npm run build\` first`, { cause });
+  const plugins = Object.keys(PLUGINS).sort();
+  // npm unpacks no links: of the plugins of a package one is there
+  const program = plugins.map((name) => join(from, name)).find((file) => existsSync(file));
+  if (program === undefined) {
+    const way = node ? "in the directory of podwire" : "in a checkout, or take the scripts with --node";
+    throw new UsageError(`${from}: found no executables, expected those of \`npm run build\` ${way}`);
   }
   try {
     mkdirSync(dir, { recursive: true });
-    const installed = new Map<number, string>();
-    for (const name of names) {
+    const put = (name: string, make: (file: string) => void): void => {
       const temporary = join(dir, `.${name}.new`);
-      const { ino } = statSync(join(from, name));
-      const same = installed.get(ino);
       rmSync(temporary, { force: true });
-      if (same === undefined) copyFileSync(join(from, name), temporary);
-      else linkSync(same, temporary);
+      make(temporary);
       chmodSync(temporary, 0o755);
       renameSync(temporary, join(dir, name));
-      installed.set(ino, join(dir, name));
-    }
+    };
+    // scripts call native code through koffi
+    const native = [join(from, KOFFI_BESIDE), node ? koffiBinary() : undefined].find(
+      (f) => f !== undefined && existsSync(f),
+    );
+    if (native !== undefined) put(KOFFI_BESIDE, (file) => copyFileSync(native, file));
+    const [first = "", ...others] = plugins;
+    put(first, (file) => copyFileSync(program, file));
+    for (const name of others) put(name, (file) => linkSync(join(dir, first), file));
   } catch (cause) {
     throw new UsageError(`${dir}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
-  const plugins = names.filter((name) => name !== KOFFI_BESIDE);
-  process.stdout.write(`${plugins.sort().join(" ")} in ${dir}\n`);
+  process.stdout.write(`${plugins.join(" ")} in ${dir}\n`);
   return OK;
 }

@@ -2,14 +2,20 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import type { KubeObject } from "../../cluster/api/meta.ts";
-import { type Node, nodeIps, podCidrs } from "../../cluster/api/node.ts";
+import { type Node, nodeIps, podCidrs, ZONE_LABEL } from "../../cluster/api/node.ts";
 import { Manager } from "../../cluster/client/manager.ts";
 import { EndpointSliceController } from "../../cluster/controllers/endpoint-slice.ts";
 import { ServiceController } from "../../cluster/controllers/service.ts";
 import { saltOf } from "../../cluster/controllers/standard.ts";
-import { DEFAULT_PROXY_CONFIG, type ProxyConfig, parseProxyConfig } from "../../cluster/kube-proxy/config.ts";
+import {
+  DEFAULT_PROXY_CONFIG,
+  type ProxyConfig,
+  type ProxyMode,
+  parseProxyConfig,
+} from "../../cluster/kube-proxy/config.ts";
 import { FlowEvaluator, type FlowVerdict } from "../../cluster/kube-proxy/evaluate.ts";
-import { iptablesFor, ipvsFor } from "../../cluster/kube-proxy/render.ts";
+import type { ProxyNode } from "../../cluster/kube-proxy/mode.ts";
+import { TOOLS, type Tool, textsFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
 import { readSources } from "../../cluster/manifests/sources.ts";
 import { MemoryStore } from "../../cluster/store/store-memory.ts";
@@ -20,12 +26,8 @@ import { collect, integer } from "../cluster-options.ts";
 import { OK, UsageError } from "../exit.ts";
 import { type OutputFormat, printResult, printWarnings, table } from "../print.ts";
 
-type Tool = "iptables-restore" | "ip6tables-restore" | "ipset" | "ipvsadm";
-/** The texts of each mode, in the order in which the tools are to read them. */
-const TOOLS: Readonly<Record<"iptables" | "ipvs", readonly Tool[]>> = {
-  iptables: ["iptables-restore", "ip6tables-restore"],
-  ipvs: ["ipset", "iptables-restore", "ipvsadm"],
-};
+/** The modes that are built. */
+const MODES = Object.keys(TOOLS);
 
 type Flags = {
   readonly file: readonly string[];
@@ -34,7 +36,7 @@ type Flags = {
   readonly nodeAddress: readonly string[];
   readonly serviceCidr: readonly string[];
   readonly clusterCidr?: string;
-  readonly proxyMode?: "iptables" | "ipvs";
+  readonly proxyMode?: ProxyMode;
   readonly masqueradeAll?: boolean;
   readonly seed: number;
   readonly quiet?: boolean;
@@ -46,20 +48,13 @@ type Flags = {
 export function proxyCommand(end: (code: number) => void): Command {
   const proxy = new Command("proxy").description("kube-proxy's rules for Services and EndpointSlices on one node");
   proxy.addCommand(
-    withProxyOptions(new Command("render"), ["iptables", "ipvs"])
+    withProxyOptions(new Command("render"))
       .description("print the rules that kube-proxy would write")
-      .addOption(
-        new Option("--tool <name>", "one text only").choices([
-          "iptables-restore",
-          "ip6tables-restore",
-          "ipset",
-          "ipvsadm",
-        ]),
-      )
+      .addOption(new Option("--tool <name>", "one text only").choices([...new Set(Object.values(TOOLS).flat())]))
       .action(async (flags: Flags) => end(await render(flags))),
   );
   proxy.addCommand(
-    withProxyOptions(new Command("eval"), ["iptables", "ipvs"])
+    withProxyOptions(new Command("eval"))
       .description("say what the rules do to the first packet of a flow")
       .option("--rules <file>", "evaluate this iptables-save text instead of rendering one")
       .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
@@ -69,7 +64,7 @@ export function proxyCommand(end: (code: number) => void): Command {
   return proxy;
 }
 
-function withProxyOptions(command: Command, modes: readonly string[]): Command {
+function withProxyOptions(command: Command): Command {
   return command
     .option("-f, --file <path>", "manifests: a file, a directory, or - (repeatable)", collect, [])
     .option("--config <file>", "a KubeProxyConfiguration; flags win over it")
@@ -77,7 +72,7 @@ function withProxyOptions(command: Command, modes: readonly string[]): Command {
     .option("--node-address <ip>", "an address of the node (repeatable, the first is the primary)", collect, [])
     .option("--service-cidr <cidr>", "where Services without an address get one (repeatable)", collect, [])
     .option("--cluster-cidr <cidr>", "the addresses of pods")
-    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(modes))
+    .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(MODES))
     .option("--masquerade-all", "masquerade everything sent to ClusterIPs")
     .option("--seed <number>", "seed of addresses that Services do not have yet", integer(0, 2 ** 32 - 1), 1)
     .option("-q, --quiet", "no warnings");
@@ -86,8 +81,7 @@ function withProxyOptions(command: Command, modes: readonly string[]): Command {
 type Prepared = {
   readonly objects: readonly KubeObject[];
   readonly config: ProxyConfig;
-  readonly ips: readonly string[];
-  readonly cidrs: readonly string[];
+  readonly node: ProxyNode;
 };
 
 async function prepare(flags: Flags): Promise<Prepared> {
@@ -103,17 +97,20 @@ async function prepare(flags: Flags): Promise<Prepared> {
     ...(flags.masqueradeAll === undefined ? {} : { masqueradeAll: true }),
     ...(flags.proxyMode === undefined ? {} : { mode: flags.proxyMode }),
   };
-  if (config.mode !== "iptables" && config.mode !== "ipvs")
-    throw new UsageError(`mode: found ${config.mode}, expected iptables or ipvs (the others are not built yet)`);
+  if (!MODES.includes(config.mode))
+    throw new UsageError(`mode: found ${config.mode}, expected one of ${MODES.join(", ")} (it is not built yet)`);
   if (config.mode === "ipvs" && !SCHEDULERS.includes(config.ipvs.scheduler))
     throw new UsageError(`ipvs.scheduler: found ${config.ipvs.scheduler}, expected one of ${SCHEDULERS.join(", ")}`);
   const all = await allocate(
     objects.map((o) => o.object),
     flags,
   );
-  const node = all.find((o): o is Node => o.kind === "Node" && o.metadata.name === flags.node);
-  const ips = flags.nodeAddress.length > 0 ? flags.nodeAddress : node === undefined ? [] : nodeIps(node);
-  return { objects: all, config, ips, cidrs: node === undefined ? [] : podCidrs(node) };
+  const object = all.find((o): o is Node => o.kind === "Node" && o.metadata.name === flags.node);
+  const ips = flags.nodeAddress.length > 0 ? flags.nodeAddress : object === undefined ? [] : nodeIps(object);
+  const zone = object?.metadata.labels?.[ZONE_LABEL];
+  const cidrs = object === undefined ? [] : podCidrs(object);
+  const node = { name: flags.node, ips, podCidrs: cidrs, ...(zone === undefined ? {} : { zone }) };
+  return { objects: all, config, node };
 }
 
 /** Services get the addresses and slices that the API server and the controllers would give them. */
@@ -128,24 +125,14 @@ async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<r
 }
 
 async function render(flags: Flags): Promise<number> {
-  const { objects, config, ips, cidrs } = await prepare(flags);
-  const node = { name: flags.node, ips, podCidrs: cidrs };
-  const offered = TOOLS[config.mode === "ipvs" ? "ipvs" : "iptables"];
+  const { objects, config, node } = await prepare(flags);
+  const offered = TOOLS[config.mode] ?? [];
   if (flags.tool !== undefined && !offered.includes(flags.tool))
     throw new UsageError(
       `option --tool: found ${flags.tool}, expected one of ${offered.join(", ")} in mode ${config.mode}`,
     );
-  const tools = flags.tool === undefined ? offered : [flags.tool];
-  const ipvs = config.mode === "ipvs" ? ipvsFor(objects, { node, config }) : null;
-  for (const tool of tools) {
-    const text =
-      ipvs === null
-        ? iptablesFor(objects, { node, config, family: tool === "iptables-restore" ? 4 : 6 }).full()
-        : tool === "ipset"
-          ? ipvs.setsText()
-          : tool === "ipvsadm"
-            ? ipvs.serversText()
-            : ipvs.rulesText();
+  for (const [tool, text] of textsFor(objects, { node, config })) {
+    if (flags.tool !== undefined && flags.tool !== tool) continue;
     if (flags.tool === undefined) process.stdout.write(`# ${tool}\n`);
     process.stdout.write(text);
   }
@@ -159,13 +146,12 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
       : readFileSync(0, "utf8")
           .split("\n")
           .flatMap((line, i) => (line.trim() === "" ? [] : [parseFlow(line, "<stdin>", i + 1)]));
-  const { objects, config, ips, cidrs } = await prepare(flags);
-  const node = { name: flags.node, ips, podCidrs: cidrs };
+  const { objects, config, node } = await prepare(flags);
   const { rules } = flags;
   const evaluator =
     rules === undefined
       ? await FlowEvaluator.ofObjects(objects, node, config)
-      : await load(read(rules), ips, config, rules);
+      : await load(read(rules), node.ips, config, rules);
   const verdicts = flows.map((flow) => evaluator.evaluate(flow));
   if (flags.output === "json") for (const verdict of verdicts) process.stdout.write(`${JSON.stringify(verdict)}\n`);
   else printResult(flags.output, verdicts, () => textOf(verdicts));

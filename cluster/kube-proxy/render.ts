@@ -1,14 +1,27 @@
 /** The rules of one node for given objects, without a cluster: what `proxy render` prints. */
+import { EmulatedBackend } from "../../backend/emulated.ts";
+import { Host } from "../../dataplane/host/host.ts";
+import { World } from "../../dataplane/host/world.ts";
 import type { EndpointSlice } from "../api/endpoint-slice.ts";
 import type { Family } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import type { Service } from "../api/service.ts";
-import type { ProxyConfig } from "./config.ts";
+import type { ProxyConfig, ProxyMode } from "./config.ts";
 import { EndpointsTracker } from "./endpoints-tracker.ts";
 import { IptablesRenderer } from "./iptables/renderer.ts";
 import { IpvsRenderer } from "./ipvs/renderer.ts";
 import type { ProxyNode } from "./mode.ts";
 import { ServiceTracker } from "./service-tracker.ts";
+import { UserspaceMode } from "./userspace/mode.ts";
+
+export type Tool = "iptables-restore" | "ip6tables-restore" | "ipset" | "ipvsadm";
+
+/** What each mode writes, in the order in which the tools are to read it. */
+export const TOOLS: Readonly<Partial<Record<ProxyMode, readonly Tool[]>>> = {
+  iptables: ["iptables-restore", "ip6tables-restore"],
+  ipvs: ["ipset", "iptables-restore", "ipvsadm"],
+  userspace: ["iptables-restore"],
+};
 
 export type RenderOptions = {
   readonly node: ProxyNode;
@@ -36,6 +49,39 @@ export function ipvsFor(objects: readonly KubeObject[], options: Omit<RenderOpti
   const renderer = new IpvsRenderer({ node, config, randomFully }, services, endpoints);
   renderer.update();
   return renderer;
+}
+
+/** The texts of a mode, by the tool that reads them. */
+export function textsFor(
+  objects: readonly KubeObject[],
+  options: Omit<RenderOptions, "family">,
+): ReadonlyMap<Tool, string> {
+  switch (options.config.mode) {
+    case "ipvs": {
+      const ipvs = ipvsFor(objects, options);
+      return new Map([
+        ["ipset", ipvs.setsText()],
+        ["iptables-restore", ipvs.rulesText()],
+        ["ipvsadm", ipvs.serversText()],
+      ]);
+    }
+    case "userspace":
+      return new Map([["iptables-restore", userspaceFor(objects, options).render()]]);
+    default:
+      return new Map([
+        ["iptables-restore", iptablesFor(objects, { ...options, family: 4 }).full()],
+        ["ip6tables-restore", iptablesFor(objects, { ...options, family: 6 }).full()],
+      ]);
+  }
+}
+
+/** userspace mode on a node with nothing on it; which ports its relays get is chance, as on any node. */
+function userspaceFor(objects: readonly KubeObject[], options: RenderOptions): UserspaceMode {
+  const { node, config, randomFully = true } = options;
+  const host = new Host(new World(1), node.name);
+  const backend = new EmulatedBackend(host);
+  const context = { family: 4, node, config, randomFully, backend, ...trackersFor(objects, 4, node) } as const;
+  return new UserspaceMode(context, host.root);
 }
 
 function trackersFor(

@@ -5,7 +5,7 @@
  * As then, only ready endpoints count; traffic policies, topology, source ranges and SCTP are not known here.
  */
 import type { NetNs } from "../../../dataplane/netns/netns.ts";
-import { missingJumps } from "../jumps.ts";
+import { type Jump, missingJumps } from "../jumps.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "../mode.ts";
 import type { RuleOrigin } from "../rule-origin.ts";
 import type { ServicePortInfo } from "../service-tracker.ts";
@@ -41,18 +41,15 @@ export class UserspaceMode implements ProxyMode {
   }
 
   async sync(full: boolean): Promise<SyncStats> {
-    const { services, endpoints, backend, node } = this.#context;
-    const changed = new Set([...services.takeChanged(), ...endpoints.takeChanged()]);
-    if (this.#all) for (const key of [...services.keys(), ...this.#portals.keys()]) changed.add(key);
-    this.#all = false;
-    const [gone, come]: [PortalRules[], PortalRules[]] = [[], []];
-    for (const key of [...changed].sort()) this.#update(key, gone, come);
-    const text = full ? await this.#fullText() : changeText(gone, come);
+    const { backend, node } = this.#context;
+    const { changed, gone, come } = this.#updateAll();
+    const saved = full ? await backend.iptablesSave(netns, "ipv4") : "";
+    const text = full ? this.#fullText(missingJumps(saved, USERSPACE_JUMPS)) : changeText(gone, come);
     const source = `kube-proxy on ${node.name}`;
     if (text !== "")
       await backend.apply([{ op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source }]);
-    const kind = full ? "full" : changed.size === 0 ? "none" : "partial";
-    return { kind, services: changed.size, octets: text.length };
+    const kind = full ? "full" : changed === 0 ? "none" : "partial";
+    return { kind, services: changed, octets: text.length };
   }
 
   originOf(chain: string, comment: string): RuleOrigin | undefined {
@@ -70,12 +67,31 @@ export class UserspaceMode implements ProxyMode {
     return undefined;
   }
 
-  async #fullText(): Promise<string> {
-    const saved = await this.#context.backend.iptablesSave(netns, "ipv4");
+  /** All that iptables-restore is to be given on a node without rules; relays are opened for it. */
+  render(): string {
+    this.#updateAll();
+    return this.#fullText(USERSPACE_JUMPS);
+  }
+
+  #fullText(missing: readonly Jump[]): string {
     const rules = [...this.#portals.keys()]
       .sort()
       .flatMap((key) => [...(this.#portals.get(key)?.values() ?? [])].map((p) => p.rules));
-    return fullText(rules, missingJumps(saved, USERSPACE_JUMPS));
+    return fullText(rules, missing);
+  }
+
+  #updateAll(): {
+    readonly changed: number;
+    readonly gone: readonly PortalRules[];
+    readonly come: readonly PortalRules[];
+  } {
+    const { services, endpoints } = this.#context;
+    const changed = new Set([...services.takeChanged(), ...endpoints.takeChanged()]);
+    if (this.#all) for (const key of [...services.keys(), ...this.#portals.keys()]) changed.add(key);
+    this.#all = false;
+    const [gone, come]: [PortalRules[], PortalRules[]] = [[], []];
+    for (const key of [...changed].sort()) this.#update(key, gone, come);
+    return { changed: changed.size, gone, come };
   }
 
   /** A port that stays keeps its relay, and with it the place in the round and its clients. */

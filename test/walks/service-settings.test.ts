@@ -1,0 +1,87 @@
+/** What the settings of kube-proxy change for packets, in each mode. */
+import { describe, expect, it } from "vitest";
+import type { ProxyMode } from "../../cluster/boot.ts";
+import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "../../cluster/kube-proxy/config.ts";
+import { Cluster } from "../../library/index.ts";
+import { MANIFESTS } from "./service-manifests.ts";
+
+const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "userspace"];
+const TURNS = 8;
+
+const WITH_HOST_PORT = `${MANIFESTS}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: with-host-port}
+spec:
+  nodeName: node-3
+  containers: [{name: c, image: nginx, ports: [{containerPort: 80, hostPort: 8088}]}]`;
+
+async function clusterWith(proxyMode: ProxyMode, proxyConfig: Partial<ProxyConfig>): Promise<Cluster> {
+  const sources = [{ file: "services.yaml", text: WITH_HOST_PORT }];
+  return Cluster.create({ sources, proxyMode, proxyConfig });
+}
+
+/** Who is reached in several tries, sorted, or the verdict; with " masq" if the receiver sees another source. */
+async function reach(cluster: Cluster, from: string, to: string): Promise<readonly string[]> {
+  const seen = new Set<string>();
+  for (let i = 0; i < TURNS; i++) {
+    const { verdict, deliveredTo, masqueraded } = (await cluster.trace(from, to)).result;
+    seen.add(verdict === "delivered" ? `${deliveredTo?.name}${masqueraded ? " masq" : ""}` : verdict);
+  }
+  return [...seen].sort();
+}
+
+const KEPT = ["a1", "b2"];
+const MASQ = ["a1 masq", "b2 masq"];
+
+describe.each(MODES)("settings in %s mode", (mode) => {
+  const userspace = mode === "userspace";
+
+  it.each<[string, Partial<ProxyConfig>, readonly string[]]>([
+    ["masqueradeAll", { masqueradeAll: true }, MASQ],
+    ["the node's pod CIDR as local", { detectLocalMode: "NodeCIDR" }, KEPT],
+    ["a bridge as local", { detectLocalMode: "BridgeInterface", bridgeInterface: "cni0" }, KEPT],
+    ["another bridge as local", { detectLocalMode: "BridgeInterface", bridgeInterface: "br9" }, MASQ],
+    ["interfaces by prefix as local", { detectLocalMode: "InterfaceNamePrefix", interfaceNamePrefix: "cni" }, KEPT],
+    ["no local detector", { clusterCIDR: "" }, KEPT],
+  ])("a pod to a ClusterIP, %s", async (_name, config, expected) => {
+    const cluster = await clusterWith(mode, config);
+    expect(await reach(cluster, "pod/c3", "svc/both:web")).toEqual(userspace ? MASQ : expected);
+  });
+
+  it("nodePortAddresses", async () => {
+    const chosen = await clusterWith(mode, { nodePortAddresses: ["192.168.0.12/32"] });
+    expect(await reach(chosen, "external", "node/node-2:30080")).toEqual(MASQ);
+    // userspace mode did not look at it when it wrote rules.
+    expect(await reach(chosen, "external", "node/node-1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
+    const primary = await clusterWith(mode, { nodePortAddresses: ["primary"] });
+    expect(await reach(primary, "external", "node/node-1:30080")).toEqual(MASQ);
+    expect(await reach(primary, "pod/c3", "10.244.3.1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
+  });
+
+  it("node ports on localhost", async () => {
+    const on = await clusterWith(mode, {});
+    expect(await reach(on, "node/node-1", "127.0.0.1:30080")).toEqual(mode === "ipvs" ? ["rejected"] : MASQ);
+    const off = await clusterWith(mode, { localhostNodePorts: false });
+    expect(await reach(off, "node/node-1", "127.0.0.1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
+  });
+
+  it("host ports are the CNI plugin's, beside kube-proxy", async () => {
+    const cluster = await clusterWith(mode, {});
+    expect(await reach(cluster, "external", "node/node-3:8088")).toEqual(["with-host-port"]);
+    // On its way to another node's address flannel has masqueraded it.
+    expect(await reach(cluster, "pod/c1", "node/node-3:8088")).toEqual(["with-host-port masq"]);
+  });
+});
+
+describe("settings of ipvs mode alone", () => {
+  it("the scheduler: source hashing keeps a client where it is", async () => {
+    const ipvs = { ...DEFAULT_PROXY_CONFIG.ipvs, scheduler: "sh", strictARP: true };
+    const cluster = await clusterWith("ipvs", { ipvs });
+    expect(await reach(cluster, "pod/c3", "svc/both:web")).toHaveLength(1);
+    const ns = [...cluster.namespaces()].find((n) => n.node === "node-1");
+    expect(ns?.sysctls.get("net.ipv4.conf.all.arp_ignore")).toBe("1");
+    expect(ns?.sysctls.get("net.ipv4.conf.all.arp_announce")).toBe("2");
+  });
+});

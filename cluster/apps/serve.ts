@@ -1,9 +1,11 @@
 /** Puts a workload's answers on emulated sockets: what to say is in `workload/`, here is who hears it. */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
+import { SctpListener } from "../../dataplane/sock/sctp.ts";
 import { TcpListener, type TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import { formatIpv4, type Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
+import type { Protocol } from "../api/pod.ts";
 import type { App } from "../workload/app.ts";
 import { greet, type RespondContext, type Response, respond } from "../workload/respond.ts";
 
@@ -19,8 +21,13 @@ export type Server = {
 const LONGEST = 1 << 20;
 
 /** Opens one port. Answers a way to close it, or null where the port is taken. */
-export function serve(ns: NetNs, protocol: "TCP" | "UDP", port: number, app: App, server: Server): (() => void) | null {
-  const socket = protocol === "TCP" ? serveTcp(ns, port, app, server) : serveUdp(ns, port, app, server);
+export function serve(ns: NetNs, protocol: Protocol, port: number, app: App, server: Server): (() => void) | null {
+  const socket =
+    protocol === "TCP"
+      ? serveTcp(ns, port, app, server)
+      : protocol === "UDP"
+        ? serveUdp(ns, port, app, server)
+        : SctpListener.listen(ns, ANY, port);
   return socket === null ? null : () => socket.close();
 }
 

@@ -57,7 +57,6 @@ export class Workloads implements Controller {
     const server = { podName: pod.metadata.name, podIp, dns };
     const close: (() => void)[] = [];
     for (const listener of listenersOf(pod, (c) => environmentOf(pod, c, this.#store).vars)) {
-      if (listener.protocol === "SCTP") continue;
       const stop = serve(ns, listener.protocol, listener.port, listener.app, server);
       if (stop !== null) close.push(stop);
     }

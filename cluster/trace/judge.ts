@@ -58,11 +58,12 @@ function replyVerdict(observed: Observed, reply: readonly Hop[]): Verdict | "non
   return observed.reply.last("deliver") === undefined ? "dropped" : "delivered";
 }
 
+const REFUSALS: readonly string[] = ["ECONNREFUSED", "EHOSTUNREACH", "ECONNRESET", "ENOPROTOOPT"];
+
 /** Refused with an answer is rejected; what just vanishes, or loses its answer, is dropped. */
 function verdictOf(observed: Observed, arrived: boolean, answer: Verdict | "none"): Verdict {
   if (arrived) return answer === "dropped" || (answer === "none" && observed.error !== null) ? "dropped" : "delivered";
-  const refused =
-    observed.error === "ECONNREFUSED" || observed.error === "EHOSTUNREACH" || observed.error === "ECONNRESET";
+  const refused = REFUSALS.includes(observed.error ?? "");
   return answer === "delivered" && refused && !expired(observed) ? "rejected" : "dropped";
 }
 
@@ -123,7 +124,7 @@ const ERRORS: Readonly<Record<string, string>> = {
   ENETUNREACH: "no route from the source",
   EHOSTUNREACH: "the host cannot be reached",
   ECONNREFUSED: "refused",
-  EPROTONOSUPPORT: "the emulator sends no SCTP yet",
+  ENOPROTOOPT: "the receiver speaks no SCTP",
   EADDRINUSE: "no free port at the source",
 };
 

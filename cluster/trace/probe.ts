@@ -3,6 +3,7 @@ import { encode } from "dns-packet";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { PingSocket } from "../../dataplane/sock/ping.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
+import { SctpAssociation } from "../../dataplane/sock/sctp.ts";
 import { TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
@@ -74,7 +75,7 @@ function send(ns: NetNs, protocol: Protocol, to: Ipv4Addr, port: number, options
     case "icmp":
       return echo(ns, to, options);
     case "sctp":
-      return { answered: false, error: "EPROTONOSUPPORT" };
+      return associate(ns, to, port);
   }
 }
 
@@ -99,6 +100,34 @@ function connect(ns: NetNs, to: Ipv4Addr, port: number): Outcome {
     loop.runNow();
   } else {
     socket.abort();
+    settle(ns);
+  }
+  return { answered: connected, error };
+}
+
+function associate(ns: NetNs, to: Ipv4Addr, port: number): Outcome {
+  let connected = false;
+  let error: string | null = null;
+  const association = SctpAssociation.connect(ns, to, port, {
+    connected: () => {
+      connected = true;
+    },
+    failed: (_a, why) => {
+      error = why;
+    },
+    softError: (_a, why) => {
+      error = why;
+    },
+  });
+  if (typeof association === "string") return { answered: false, error: association };
+  const { loop } = ns.world;
+  loop.run({ done: () => connected || error !== null, deadline: loop.time + PATIENCE });
+  if (connected) {
+    association.close();
+    loop.run({ done: () => association.state === "CLOSED", deadline: loop.time + PATIENCE });
+    loop.runNow();
+  } else {
+    association.abort();
     settle(ns);
   }
   return { answered: connected, error };

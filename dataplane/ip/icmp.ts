@@ -5,6 +5,7 @@
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { CHECKSUM_NONE, type Skb } from "../skb/skb.ts";
+import { sctpError } from "../sock/sctp.ts";
 import { tcpError } from "../sock/tcp.ts";
 import { udpError } from "../sock/udp.ts";
 import { copy, setU32 } from "../wire/bytes.ts";
@@ -112,5 +113,6 @@ function error(ns: NetNs, skb: Skb): void {
   const protocol = ipv4.protocol(b, inner);
   if (protocol === ipv4.PROTO_UDP) udpError(ns, b, inner, inner + head, type, code, from, info);
   else if (protocol === ipv4.PROTO_TCP) tcpError(ns, b, inner, inner + head, type, code, from, info);
+  else if (protocol === ipv4.PROTO_SCTP) sctpError(ns, b, inner, inner + head, type, code);
   else if (protocol === ipv4.PROTO_ICMP) ns.pingSockets.get(icmpv4.id(b, inner + head))?.error(type, code, from, info);
 }

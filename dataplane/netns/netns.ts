@@ -12,6 +12,7 @@ import type { Netfilter } from "../netfilter/hooks.ts";
 import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
 import { PortTable } from "../sock/port-table.ts";
+import { SctpTable } from "../sock/sctp-table.ts";
 import type { TcpListener } from "../sock/tcp.ts";
 import { TcpTable } from "../sock/tcp-table.ts";
 import type { UdpSocket } from "../sock/udp.ts";
@@ -51,6 +52,7 @@ export class NetNs {
   readonly udp: PortTable<UdpSocket>;
   readonly tcpListeners: PortTable<TcpListener>;
   readonly tcpSockets: TcpTable = new TcpTable();
+  readonly sctp: SctpTable;
   /** VXLAN devices by the UDP port that they share. */
   readonly vxlanPorts: Map<number, VxlanPort> = new Map();
   /** Called for each echo reply, by identifier. */
@@ -76,6 +78,7 @@ export class NetNs {
     this.nextIpId = this.random.int(0x10000);
     this.udp = new PortTable(this.random);
     this.tcpListeners = new PortTable(this.random);
+    this.sctp = new SctpTable(this.random);
   }
 
   /** Takes the next free ifindex, or `wanted` where it is free. */

@@ -10,6 +10,8 @@ import { arpReceive } from "../neigh/arp.ts";
 import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
 import { drop } from "../skb/drop.ts";
 import type { Skb } from "../skb/skb.ts";
+import { answerable } from "../skb/verify-checksum.ts";
+import { sctpReceive } from "../sock/sctp.ts";
 import { tcpReceive } from "../sock/tcp.ts";
 import { udpReceive } from "../sock/udp.ts";
 import { DropReason } from "../wire/drop-reason.ts";
@@ -23,6 +25,7 @@ function protocols(): (PacketHandler | null)[] {
   table[ipv4.PROTO_ICMP] = icmpReceive;
   table[ipv4.PROTO_TCP] = tcpReceive;
   table[ipv4.PROTO_UDP] = udpReceive;
+  table[ipv4.PROTO_SCTP] = sctpReceive;
   return table;
 }
 
@@ -32,7 +35,9 @@ function linkFailure(ns: NetNs, skb: Skb): void {
   drop(ns, skb, DropReason.NEIGH_FAILED, () => "nobody answered ARP");
 }
 
+/** Answers what a rule rejects, unless its checksum is wrong: its sender cannot be who it says. */
 function reject(ns: NetNs, skb: Skb): void {
+  if (!answerable(skb)) return;
   if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb, true);
   else icmpSend(ns, skb, icmpv4.DEST_UNREACH, skb.rejectWith, 0);
 }

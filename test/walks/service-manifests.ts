@@ -19,8 +19,8 @@ spec:
   containers:
     - name: c
       image: registry.k8s.io/e2e-test-images/agnhost:2.53
-      args: [netexec, --http-port=8080, --udp-port=8081]
-      ports: [{containerPort: 8080, name: web}, {containerPort: 8081, protocol: UDP, name: dgram}]`;
+      args: [netexec, --http-port=8080, --udp-port=8081, --sctp-port=8082]
+      ports: [{containerPort: 8080, name: web}, {containerPort: 8081, protocol: UDP, name: dgram}, {containerPort: 8082, protocol: SCTP, name: assoc}]`;
 }
 
 function service(name: string, spec: string, status = ""): string {
@@ -44,7 +44,7 @@ export const MANIFESTS: string = [
   server("c3", "node-3", "app: c3"),
   service(
     "both",
-    `type: NodePort, ${BOTH}, ports: [${WEB}, nodePort: 30080}, {name: dgram, port: 80, protocol: UDP, targetPort: dgram, nodePort: 30080}]`,
+    `type: NodePort, ${BOTH}, ports: [${WEB}, nodePort: 30080}, {name: assoc, port: 80, protocol: SCTP, targetPort: assoc, nodePort: 30080}, {name: dgram, port: 80, protocol: UDP, targetPort: dgram, nodePort: 30080}]`,
   ),
   service("number", `${FAR}, ports: [{port: 8000, targetPort: 8080}]`),
   service("self", `selector: {app: a1}, ports: [${WEB}}]`),

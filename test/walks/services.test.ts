@@ -27,7 +27,7 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
   const userspace = proxyMode === "userspace";
 
   /** Who is reached in several tries, sorted, or the verdict; with " masq" if the receiver sees another source. */
-  async function reach(from: string, to: string, protocol?: "tcp" | "udp"): Promise<readonly string[]> {
+  async function reach(from: string, to: string, protocol?: "tcp" | "udp" | "sctp"): Promise<readonly string[]> {
     const seen = new Set<string>();
     for (let i = 0; i < TURNS; i++) {
       const { result } = await cluster.trace(from, to, protocol === undefined ? {} : { protocol });
@@ -76,9 +76,14 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
     expect(await reach("node/node-3", "svc/both:web")).toEqual(BOTH_MASQ);
   });
 
-  it("the same port number for two protocols", async () => {
+  it("the same port number for three protocols", async () => {
     expect(await reach("pod/c3", "svc/both:dgram")).toEqual(inMode(BOTH));
     expect(await reach("external", "node/node-3:30080", "udp")).toEqual(BOTH_MASQ);
+  });
+
+  it("SCTP, but for userspace mode, which has none", async () => {
+    expect(await reach("pod/c3", "svc/both:assoc")).toEqual(inMode({ ...BOTH, userspace: ["rejected"] }));
+    expect(await reach("external", "node/node-3:30080", "sctp")).toEqual(userspace ? ["rejected"] : BOTH_MASQ);
   });
 
   it("a target port by number, a port without a name", async () => {

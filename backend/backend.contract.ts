@@ -221,6 +221,40 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
       expect(await backend.iptablesSave(pod, "ipv4")).toContain("CNI-a");
     });
 
+    it("shapes what leaves a device, and sends what comes in by another", async () => {
+      const tbf = { kind: "tbf", rate: 125_000, burst: 25_000, limit: 28_125 } as const;
+      await backend.apply([
+        bridge,
+        veth(),
+        { op: "qdisc.add", netns: "host", dev: "ctveth0", ...tbf },
+        { op: "link.add", netns: "host", name: "ctifb0", kind: "ifb", up: true, mtu: 1450 },
+        { op: "qdisc.add", netns: "host", dev: "ctveth0", kind: "ingress" },
+        { op: "filter.add", netns: "host", dev: "ctveth0", redirect: "ctifb0" },
+        { op: "qdisc.add", netns: "host", dev: "ctifb0", ...tbf, rate: 1_000_000_000 },
+      ]);
+      expect(await linkOf("host", "ctifb0")).toMatchObject({ kind: "ifb", up: true, mtu: 1450 });
+      const shown = await backend.qdiscs("host", "ctveth0");
+      expect(shown).toHaveLength(2);
+      expect(shown).toContainEqual(
+        expect.objectContaining({ dev: "ctveth0", ...tbf, sent: expect.any(Number), drops: 0 }),
+      );
+      expect(shown).toContainEqual({ dev: "ctveth0", kind: "ingress", redirect: "ctifb0" });
+      expect(await backend.qdiscs("host")).toHaveLength(3);
+      const again: RtnlOp = { op: "qdisc.add", netns: "host", dev: "ctveth0", ...tbf };
+      expect(await codeOf(backend.apply([again]))).toBe("EEXIST");
+      const del = (kind: "tbf" | "ingress"): RtnlOp => ({ op: "qdisc.del", netns: "host", dev: "ctveth0", kind });
+      // what fails later puts it back
+      expect(await codeOf(backend.apply([del("tbf"), { op: "link.set", netns: "host", name: "none" }]))).toBe("ENODEV");
+      expect(await backend.qdiscs("host", "ctveth0")).toHaveLength(2);
+      await backend.apply([del("tbf"), del("ingress")]);
+      expect(await backend.qdiscs("host", "ctveth0")).toEqual([]);
+      expect(await codeOf(backend.apply([del("tbf")]))).toBe("ENOENT");
+      const filter: RtnlOp = { op: "filter.add", netns: "host", dev: "ctveth0", redirect: "ctifb0" };
+      expect(await codeOf(backend.apply([filter]))).toBe("EINVAL");
+      await backend.apply([{ op: "link.del", netns: "host", name: "ctifb0" }]);
+      expect(await backend.qdiscs("host")).toEqual([]);
+    });
+
     it("makes a chain with -N once", async () => {
       const text = "*nat\n-N CNI-once\n-A CNI-once -j ACCEPT\nCOMMIT\n";
       const op: RtnlOp = { op: "iptables.restore", netns: pod, family: "ipv4", noflush: true, text };

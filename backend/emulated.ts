@@ -6,13 +6,14 @@ import type { Host } from "../dataplane/host/host.ts";
 import { saveRules } from "../dataplane/netfilter/restore-op.ts";
 import type { NetNs } from "../dataplane/netns/netns.ts";
 import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
-import { dumpAddrs, dumpFdb, dumpLinks, dumpNeighs, dumpRoutes } from "../dataplane/netns/rtnl-dump.ts";
+import { dumpAddrs, dumpFdb, dumpLinks, dumpNeighs, dumpQdiscs, dumpRoutes } from "../dataplane/netns/rtnl-dump.ts";
 import type {
   AddrInfo,
   FdbInfo,
   LinkInfo,
   NeighInfo,
   NetnsRef,
+  QdiscInfo,
   RouteInfo,
   RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
@@ -71,6 +72,11 @@ export class EmulatedBackend implements Backend {
 
   async fdb(netns: NetnsRef): Promise<readonly FdbInfo[]> {
     return dumpFdb(this.host.netns(netns));
+  }
+
+  async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {
+    const ns = this.host.netns(netns);
+    return dumpQdiscs(dev === undefined ? ns : only(ns, dev));
   }
 
   async sysctl(netns: NetnsRef, key: string): Promise<string | undefined> {

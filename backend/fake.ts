@@ -18,6 +18,9 @@ import {
   type NeighInfo,
   NetlinkError,
   type NetnsRef,
+  type QdiscAdd,
+  type QdiscDel,
+  type QdiscInfo,
   type RouteInfo,
   type RouteOp,
   type RtnlOp,
@@ -32,6 +35,7 @@ type FakeNetns = {
   routes: (RouteInfo & { readonly kernel?: true })[];
   neighs: NeighInfo[];
   fdb: FdbInfo[];
+  qdiscs: QdiscInfo[];
   sysctls: Map<string, string>;
   tables: { ipv4: Map<string, FakeTable>; ipv6: Map<string, FakeTable> };
   nextIfindex: number;
@@ -71,6 +75,7 @@ function newNetns(): FakeNetns {
     routes: [],
     neighs: [],
     fdb: [],
+    qdiscs: [],
     sysctls: new Map([
       ["net.ipv4.ip_forward", "0"],
       ["net.ipv6.conf.all.forwarding", "0"],
@@ -172,6 +177,10 @@ export class FakeBackend implements Backend {
     return [...this.#ns(netns).fdb];
   }
 
+  async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {
+    return this.#ns(netns).qdiscs.filter((qdisc) => dev === undefined || qdisc.dev === dev);
+  }
+
   async sysctl(netns: NetnsRef, key: string): Promise<string | undefined> {
     return this.#sysctl(this.#ns(netns), key);
   }
@@ -251,11 +260,37 @@ export class FakeBackend implements Backend {
           throw new NetlinkError("ENOENT", `no sysctl ${op.key}`, op);
         this.#ns(op.netns).sysctls.set(op.key, op.value);
         break;
+      case "qdisc.add":
+      case "qdisc.del":
+        this.#qdisc(op);
+        break;
+      case "filter.add": {
+        const { qdiscs } = this.#ns(op.netns);
+        const at = qdiscs.findIndex((qdisc) => qdisc.dev === op.dev && qdisc.kind === "ingress");
+        if (at < 0) throw new NetlinkError("EINVAL", `no ingress qdisc of ${op.dev}`, op);
+        this.#link(op.netns, op.redirect, op);
+        qdiscs[at] = { kind: "ingress", dev: op.dev, redirect: op.redirect };
+        break;
+      }
       case "iptables.restore":
         this.#restore(op);
         break;
       case "nft.apply":
         throw new NetlinkError("EOPNOTSUPP", "nftables is not supported here", op);
+    }
+  }
+
+  #qdisc(op: QdiscAdd | QdiscDel): void {
+    const ns = this.#ns(op.netns);
+    this.#link(op.netns, op.dev, op);
+    const at = ns.qdiscs.findIndex((qdisc) => qdisc.dev === op.dev && qdisc.kind === op.kind);
+    if (op.op === "qdisc.add" && at >= 0) throw new NetlinkError("EEXIST", `qdisc ${op.kind} of ${op.dev}`, op);
+    if (op.op === "qdisc.del" && at < 0) throw new NetlinkError("ENOENT", `no qdisc ${op.kind} of ${op.dev}`, op);
+    if (op.op === "qdisc.del") ns.qdiscs.splice(at, 1);
+    else if (op.kind === "ingress") ns.qdiscs.push({ kind: "ingress", dev: op.dev, redirect: null });
+    else {
+      const { dev, kind, rate, burst, limit } = op;
+      ns.qdiscs.push({ dev, kind, rate, burst, limit, sent: 0, drops: 0 });
     }
   }
 
@@ -360,6 +395,7 @@ export class FakeBackend implements Backend {
     ns.routes = ns.routes.filter((r) => r.dev !== link.name);
     ns.neighs = ns.neighs.filter((n) => n.dev !== link.name);
     ns.fdb = ns.fdb.filter((f) => f.dev !== link.name);
+    ns.qdiscs = ns.qdiscs.filter((q) => q.dev !== link.name);
     for (const key of [...ns.sysctls.keys()]) if (key.split(".")[3] === link.name) ns.sysctls.delete(key);
   }
 

@@ -11,6 +11,7 @@ import type {
   NeighInfo,
   NetnsRef,
   NftListOptions,
+  QdiscInfo,
   RouteInfo,
   RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
@@ -33,6 +34,8 @@ export interface Backend {
   routes(netns: NetnsRef): Promise<readonly RouteInfo[]>;
   neighs(netns: NetnsRef): Promise<readonly NeighInfo[]>;
   fdb(netns: NetnsRef): Promise<readonly FdbInfo[]>;
+  /** Of all devices, or of one. */
+  qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]>;
   /** Undefined where the key does not exist. */
   sysctl(netns: NetnsRef, key: string): Promise<string | undefined>;
   /** The rules as iptables-save(8) prints them; with a table that one at least, and perhaps others. */

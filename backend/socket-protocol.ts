@@ -20,6 +20,7 @@ export const METHODS = [
   "routes",
   "neighs",
   "fdb",
+  "qdiscs",
   "sysctl",
   "iptablesSave",
   "nftList",

@@ -8,6 +8,7 @@ import {
   NetlinkError,
   type NetnsRef,
   type NftListOptions,
+  type QdiscInfo,
   type RouteInfo,
   type RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
@@ -109,6 +110,13 @@ export class SocketBackend implements Backend {
 
   async fdb(netns: NetnsRef): Promise<readonly FdbInfo[]> {
     return (await this.#call("fdb", [this.#ref(netns)])) as readonly FdbInfo[];
+  }
+
+  async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {
+    return (await this.#call("qdiscs", [
+      this.#ref(netns),
+      ...(dev === undefined ? [] : [dev]),
+    ])) as readonly QdiscInfo[];
   }
 
   async sysctl(netns: NetnsRef, key: string): Promise<string | undefined> {

@@ -12,6 +12,7 @@ import {
   NetlinkError,
   type NetnsRef,
   type NftListOptions,
+  type QdiscInfo,
   type RouteInfo,
   type RtnlOp,
 } from "../../dataplane/netns/rtnl-ops.ts";
@@ -36,6 +37,14 @@ import {
 } from "./net-message.ts";
 import type { Received } from "./netlink-socket.ts";
 import { Nft } from "./nft.ts";
+import {
+  parseQdisc,
+  parseRedirect,
+  RTM_GETQDISC,
+  RTM_GETTFILTER,
+  writeGetFilters,
+  writeGetQdiscs,
+} from "./qdisc-message.ts";
 import { readSysctl } from "./sysctl.ts";
 import { Transaction } from "./transaction.ts";
 
@@ -140,6 +149,24 @@ export class KernelBackend implements Backend {
       .socket(netns)
       .dump(RTM_GETNEIGH, (out) => writeGetNeighbors(out, AF_BRIDGE), `forwarding entries of ${netns}`);
     return withDevice(messages, parseFdbMessage, this.#links.names(netns));
+  }
+
+  async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {
+    const only = dev === undefined ? undefined : this.#links.find(netns, dev);
+    if (dev !== undefined && only === undefined) return [];
+    const socket = this.#spaces.socket(netns);
+    const names = this.#links.names(netns);
+    const all = socket.dump(RTM_GETQDISC, (out) => writeGetQdiscs(out, only?.ifindex ?? 0), `qdiscs of ${netns}`);
+    return all.flatMap(({ data }): QdiscInfo[] => {
+      const qdisc = parseQdisc(data);
+      const on = qdisc === undefined ? undefined : names.get(qdisc.index);
+      if (qdisc === undefined || on === undefined || (dev !== undefined && on !== dev)) return [];
+      const { index, ...rest } = qdisc;
+      if (rest.kind === "tbf") return [{ ...rest, dev: on }];
+      const filters = socket.dump(RTM_GETTFILTER, (out) => writeGetFilters(out, index), `filters of ${on}`);
+      const to = filters.map((filter) => parseRedirect(filter.data)).find((found) => found !== undefined);
+      return [{ ...rest, dev: on, redirect: (to === undefined ? undefined : names.get(to)) ?? null }];
+    });
   }
 
   async sysctl(netns: NetnsRef, key: string): Promise<string | undefined> {

@@ -119,6 +119,7 @@ function infoData(out: AttrStream, op: LinkAdd, refs: AddLinkRefs): void {
       if (op.ageingTime !== undefined) out.push(IFLA_BR_AGEING_TIME, putU32(Math.round(op.ageingTime / MS_PER_TICK)));
       return;
     case "dummy":
+    case "ifb":
       return;
     case "veth":
       out.push(VETH_INFO_PEER, (peer: AttrStream) => {

@@ -10,6 +10,7 @@
 import {
   type AddrOp,
   type FdbOp,
+  type FilterAdd,
   type IptablesRestore,
   type LinkAdd,
   type LinkAttrs,
@@ -19,6 +20,8 @@ import {
   NetlinkError,
   type NetnsRef,
   type NftApply,
+  type QdiscAdd,
+  type QdiscDel,
   type RouteOp,
   type RtnlOp,
   type SysctlSet,
@@ -62,6 +65,18 @@ import {
 } from "./net-message.ts";
 import { type Body, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from "./netlink-socket.ts";
 import type { Nft } from "./nft.ts";
+import {
+  parseQdisc,
+  RTM_DELQDISC,
+  RTM_GETQDISC,
+  RTM_NEWQDISC,
+  RTM_NEWTFILTER,
+  writeAddIngress,
+  writeAddRedirect,
+  writeAddTbf,
+  writeDelQdisc,
+  writeGetQdiscs,
+} from "./qdisc-message.ts";
 import { readSysctl, writeSysctl } from "./sysctl.ts";
 
 type Step = () => void;
@@ -140,6 +155,15 @@ export class Transaction {
         return;
       case "sysctl.set":
         this.#sysctl(op);
+        return;
+      case "qdisc.add":
+        this.#addQdisc(op);
+        return;
+      case "qdisc.del":
+        this.#delQdisc(op);
+        return;
+      case "filter.add":
+        this.#addFilter(op);
         return;
       case "iptables.restore":
         this.#restore(op, later);
@@ -364,6 +388,46 @@ export class Transaction {
       writeSysctl(key, op.value);
       if (old !== undefined) this.#undo.push(() => this.#spaces.run(netns, () => writeSysctl(key, old)));
     });
+  }
+
+  #addQdisc(op: QdiscAdd): void {
+    const index = this.#indexOf(op.netns, op.dev);
+    this.#makeQdisc(op, index);
+    this.#undo.push(() => this.#deleteQdisc(op.netns, index, op.kind, op.dev));
+  }
+
+  #makeQdisc(op: QdiscAdd, index: number): void {
+    const { netns, dev, kind } = op;
+    const body: Body = (out) => (kind === "tbf" ? writeAddTbf(out, index, op) : writeAddIngress(out, index));
+    this.#request(netns, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, `qdisc ${kind} of ${dev} in ${netns}`);
+  }
+
+  #deleteQdisc(netns: NetnsRef, index: number, kind: "tbf" | "ingress", dev: string): void {
+    const what = `qdisc ${kind} of ${dev} in ${netns}`;
+    this.#request(netns, RTM_DELQDISC, 0, (out) => writeDelQdisc(out, index, kind), what);
+  }
+
+  #delQdisc(op: QdiscDel): void {
+    const { netns, dev, kind } = op;
+    const index = this.#indexOf(netns, dev);
+    const old = this.#spaces
+      .socket(netns)
+      .dump(RTM_GETQDISC, (out) => writeGetQdiscs(out, index), `qdiscs of ${netns}`)
+      .map(({ data }) => parseQdisc(data))
+      .find((qdisc) => qdisc?.index === index && qdisc.kind === kind);
+    // the kernel has several names for it
+    if (old === undefined) throw new NetlinkError("ENOENT", `qdisc ${kind} of ${dev} in ${netns}: ENOENT`);
+    this.#deleteQdisc(netns, index, kind, dev);
+    this.#undo.push(() => this.#makeQdisc({ ...old, op: "qdisc.add", netns, dev }, index));
+  }
+
+  #addFilter(op: FilterAdd): void {
+    const { netns, dev, redirect } = op;
+    const [index, to] = [this.#indexOf(netns, dev), this.#indexOf(netns, redirect)];
+    const what = `filter of ${dev} to ${redirect} in ${netns}`;
+    // it goes with its qdisc, which this same list made
+    const flags = NLM_F_CREATE | NLM_F_EXCL;
+    this.#request(netns, RTM_NEWTFILTER, flags, (out) => writeAddRedirect(out, index, to), what);
   }
 
   #restore(op: IptablesRestore, later: readonly RtnlOp[]): void {

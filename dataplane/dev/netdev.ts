@@ -7,6 +7,7 @@
  */
 import type { Neigh } from "../neigh/neigh.ts";
 import type { NetNs } from "../netns/netns.ts";
+import type { Tbf } from "../qdisc/tbf.ts";
 import type { PacketSink } from "../sim/event-loop.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, type Skb } from "../skb/skb.ts";
@@ -63,6 +64,12 @@ export class NetDev implements PacketSink {
   noarp: boolean;
   alias = "";
   rxHandler: RxHandler | null = null;
+  /** What holds up packets that leave; null sends at once. */
+  qdisc: Tbf | null = null;
+  /** Whether filters may look at what comes in (the ingress qdisc). */
+  ingress = false;
+  /** The device by which all that comes in leaves instead, by a filter of the ingress. */
+  redirect: NetDev | null = null;
   /** The bridge that this interface is a port of. */
   master: NetDev | null = null;
   addrs: IfAddr[] = [];
@@ -131,11 +138,27 @@ export class NetDev implements PacketSink {
     if (skb.trace !== null) {
       skb.trace.report(ns, skb, { step: "in", dev: this.name, kind: this.driver.kind, text: "" });
     }
+    if (this.redirect !== null) this.#redirect(this.redirect, skb);
+    else this.receive(skb);
+  }
+
+  /** What follows on the ingress qdisc: the bridge that this is a port of, or the protocols. */
+  receive(skb: Skb): void {
     if (this.rxHandler !== null) {
       this.rxHandler.receive(this, skb);
       return;
     }
     this.passUp(skb);
+  }
+
+  /** tcf_mirred_act. */
+  #redirect(to: NetDev, skb: Skb): void {
+    if (to.ns.devs.get(to.ifindex) !== to) {
+      drop(this.ns, skb, DropReason.TC_INGRESS, () => `${this.name}: the device to redirect to is gone`);
+      return;
+    }
+    skb.redirected = true;
+    to.transmit(skb);
   }
 
   /** Hands the frame to the protocol that its EtherType names; what nobody takes is dropped. */
@@ -153,6 +176,12 @@ export class NetDev implements PacketSink {
       drop(this.ns, skb, DropReason.DEV_READY, () => `${this.name} is down`);
       return;
     }
+    if (this.qdisc !== null) this.qdisc.enqueue(skb);
+    else this.startXmit(skb);
+  }
+
+  /** dev_hard_start_xmit: what follows on the qdisc. */
+  startXmit(skb: Skb): void {
     this.txPackets++;
     this.txBytes += skb.end - skb.data;
     if (this.taps !== null) tap(this, skb, "out");

@@ -1,6 +1,7 @@
 /** link.add, link.set and link.del: RTM_NEWLINK and RTM_DELLINK (net/core/rtnetlink.c and the drivers' newlink). */
 import { Bridge } from "../bridge/bridge.ts";
 import { Dummy } from "../dev/dummy.ts";
+import { Ifb } from "../dev/ifb.ts";
 import { type Driver, NetDev } from "../dev/netdev.ts";
 import { Veth } from "../dev/veth.ts";
 import type { Host } from "../host/host.ts";
@@ -36,6 +37,9 @@ export function addLinkOp(host: Host, op: LinkAdd, undo: Undo[]): void {
     }
     case "dummy":
       change(register(ns, op.name, new Dummy(), mac, op.mtu ?? ETH_MTU, undo), op, undo);
+      return;
+    case "ifb":
+      change(register(ns, op.name, new Ifb(), mac, op.mtu ?? ETH_MTU, undo), op, undo);
       return;
     case "veth": {
       const peerNs = op.peer.netns === undefined ? ns : host.netns(op.peer.netns);

@@ -113,6 +113,7 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
     for (const addr of dev.addrs) addPrefixRoutes(dev, addr);
     if (ns.sysctls.maxConf("arp_notify", dev.name) !== 0) for (const a of dev.addrs) announce(ns, dev, a.address);
   } else {
+    dev.qdisc?.reset();
     for (const route of [...ns.fib.routes()]) {
       if (route.dev !== dev) continue;
       ns.fib.remove(route);

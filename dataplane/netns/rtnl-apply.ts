@@ -6,6 +6,7 @@ import { ipsetOp } from "../netfilter/ipset-text.ts";
 import { restoreRules } from "../netfilter/restore-op.ts";
 import { addLinkOp, delLinkOp, setLinkOp } from "./apply-link.ts";
 import { addrOp, fdbOp, neighOp, routeOp, sysctlOp } from "./apply-net.ts";
+import { filterOp, qdiscOp } from "./apply-qdisc.ts";
 import type { Undo } from "./link.ts";
 import { NetlinkError, type RtnlOp } from "./rtnl-ops.ts";
 
@@ -53,6 +54,13 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
       return;
     case "sysctl.set":
       sysctlOp(host, op, undo);
+      return;
+    case "qdisc.add":
+    case "qdisc.del":
+      qdiscOp(host, op, undo);
+      return;
+    case "filter.add":
+      filterOp(host, op, undo);
       return;
     case "iptables.restore":
       undo.push(restoreRules(host.netns(op.netns), op));

@@ -9,7 +9,7 @@ import { formatIpv4 } from "../wire/ipv4-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import { scopeName } from "./apply-net.ts";
 import type { NetNs } from "./netns.ts";
-import type { AddrInfo, FdbInfo, LinkInfo, NeighInfo, RouteInfo } from "./rtnl-ops.ts";
+import type { AddrInfo, FdbInfo, LinkInfo, NeighInfo, QdiscInfo, RouteInfo } from "./rtnl-ops.ts";
 
 export function dumpLinks(ns: NetNs): LinkInfo[] {
   return sorted(ns).map((dev) => {
@@ -30,6 +30,17 @@ export function dumpLinks(ns: NetNs): LinkInfo[] {
       peerIfindex: dev.driver instanceof Veth ? (dev.driver.peer?.ifindex ?? null) : null,
     };
   });
+}
+
+export function dumpQdiscs(ns: NetNs): QdiscInfo[] {
+  return sorted(ns).flatMap(({ name: dev, qdisc, ingress, redirect }): QdiscInfo[] => [
+    ...(qdisc === null
+      ? []
+      : [
+          { dev, kind: "tbf", ...qdisc.spec, burst: qdisc.burst, sent: qdisc.sentPackets, drops: qdisc.drops } as const,
+        ]),
+    ...(ingress ? [{ dev, kind: "ingress", redirect: redirect?.name ?? null } as const] : []),
+  ]);
 }
 
 export function dumpAddrs(ns: NetNs): AddrInfo[] {

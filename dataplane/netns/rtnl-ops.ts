@@ -33,6 +33,7 @@ export type LinkAttrs = {
 export type LinkKind =
   | { readonly kind: "bridge"; readonly ageingTime?: number }
   | { readonly kind: "dummy" }
+  | { readonly kind: "ifb" }
   | { readonly kind: "veth"; readonly peer: { readonly name: string; readonly netns?: NetnsRef } & LinkAttrs }
   | {
       readonly kind: "vxlan";
@@ -122,6 +123,38 @@ export type SysctlSet = {
   readonly value: string;
 };
 
+/** Token bucket filter, as tc-tbf(8): what leaves waits for tokens. */
+export type TbfSpec = {
+  readonly kind: "tbf";
+  /** Octets per second. */
+  readonly rate: number;
+  /** Octets that may leave at once. */
+  readonly burst: number;
+  /** Octets that may wait. */
+  readonly limit: number;
+};
+
+/** A queueing discipline at the root of a device, or the ingress one, which holds nothing and has filters. */
+export type QdiscAdd = { readonly op: "qdisc.add"; readonly netns: NetnsRef; readonly dev: string } & (
+  | TbfSpec
+  | { readonly kind: "ingress" }
+);
+/** Filters of the ingress go with it. */
+export type QdiscDel = {
+  readonly op: "qdisc.del";
+  readonly netns: NetnsRef;
+  readonly dev: string;
+  readonly kind: "tbf" | "ingress";
+};
+
+/** A filter of the ingress qdisc that takes all: what comes in by the device leaves by another (u32 and mirred). */
+export type FilterAdd = {
+  readonly op: "filter.add";
+  readonly netns: NetnsRef;
+  readonly dev: string;
+  readonly redirect: string;
+};
+
 /** One iptables-restore(8) transaction. Without `noflush` each table that the text names is replaced whole. */
 export type IptablesRestore = {
   readonly op: "iptables.restore";
@@ -196,6 +229,9 @@ export type RtnlOp =
   | NeighOp
   | FdbOp
   | SysctlSet
+  | QdiscAdd
+  | QdiscDel
+  | FilterAdd
   | IptablesRestore
   | IpsetRestore
   | IpvsRestore
@@ -223,6 +259,10 @@ export type LinkInfo = {
   readonly allmulti?: boolean;
   readonly txQueueLen?: number;
 };
+/** A qdisc as `tc -s qdisc` and `tc filter` show it; of others than these nothing is told. */
+export type QdiscInfo =
+  | (TbfSpec & { readonly dev: string /** Packets. */; readonly sent: number; readonly drops: number })
+  | { readonly kind: "ingress"; readonly dev: string; readonly redirect: string | null };
 export type AddrInfo = { readonly dev: string; readonly address: string; readonly scope: RouteScope };
 export type RouteInfo = RouteSpec & { readonly dst: string };
 export type NeighInfo = {

@@ -64,6 +64,8 @@ export class Skb {
   ctInfo = 0;
   /** Set while the packet has been through PREROUTING on a bridge, so that IP input does not run it twice. */
   sabotage = false;
+  /** On its way through another device by a filter of the one that it came in by. */
+  redirected = false;
   /** icmp type and code to answer a REJECT verdict with; see netfilter/hooks.ts. */
   rejectWith = 0;
   trace: PacketTrace | null = null;
@@ -162,6 +164,7 @@ function reset(skb: Skb): void {
   skb.ct = null;
   skb.ctInfo = 0;
   skb.sabotage = false;
+  skb.redirected = false;
   skb.rejectWith = 0;
   skb.trace = null;
 }

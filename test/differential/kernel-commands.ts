@@ -60,6 +60,19 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
       const noflush = op.noflush ? " --noflush" : "";
       return [`ip netns exec ${ns} iptables-restore -w${noflush} <<'END'`, op.text.trimEnd(), "END"];
     }
+    case "qdisc.add": {
+      const tc = `tc -n ${ns} qdisc add dev ${op.dev}`;
+      if (op.kind === "ingress") return [`${tc} ingress`];
+      return [`${tc} root handle 1: tbf rate ${op.rate}bps burst ${op.burst} limit ${op.limit}`];
+    }
+    case "qdisc.del":
+      return [`tc -n ${ns} qdisc del dev ${op.dev} ${op.kind === "tbf" ? "root" : "ingress"}`];
+    case "filter.add":
+      return [
+        `tc -n ${ns} filter add dev ${op.dev} parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev ${op.redirect}`,
+      ];
+    case "nft.apply":
+      return [`ip netns exec ${ns} nft -f - <<'END'`, op.text.trimEnd(), "END"];
     case "ipvs.restore":
       return [`ip netns exec ${ns} ipvsadm -R <<'END'`, op.text.trimEnd(), "END"];
     case "ipset.restore":
@@ -84,6 +97,8 @@ function linkAdd(op: LinkAdd, name: (netns: string) => string): string[] {
       return [`${add} type bridge mcast_snooping 0`, ...after];
     case "dummy":
       return [`${add} type dummy`, ...after];
+    case "ifb":
+      return [`${add} type ifb`, ...after];
     case "veth": {
       const peer = op.peer;
       const peerNs = peer.netns === undefined ? ns : name(peer.netns);

@@ -12,11 +12,12 @@ import { netfilterOf } from "./restore-op.ts";
 function host(): Host {
   const h = new Host(new World(), "node");
   const netns = "host";
+  const text = "*filter\n-A INPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n";
   applyOps(h, [
     { op: "link.add", netns, name: "d0", kind: "dummy", up: true },
     { op: "addr.add", netns, dev: "d0", address: "10.1.0.1/24" },
     { op: "neigh.replace", netns, dev: "d0", address: "10.1.0.9", mac: "02:00:00:00:00:09" },
-    { op: "iptables.restore", netns, family: "ipv4", text: "*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n", noflush: true },
+    { op: "iptables.restore", netns, family: "ipv4", text, noflush: true },
   ]);
   const socket = UdpSocket.bind(h.root, ANY, 5000, { datagram: () => {} });
   for (const port of [53, 54]) socket?.send(ipv4("10.1.0.9"), port, new Uint8Array(4), 0, 4);

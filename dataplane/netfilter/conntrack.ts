@@ -9,6 +9,7 @@ import type { NetNs } from "../netns/netns.ts";
 import type { Sysctls } from "../netns/sysctl.ts";
 import type { EventLoop } from "../sim/event-loop.ts";
 import type { Skb } from "../skb/skb.ts";
+import { trackable } from "../skb/verify-checksum.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { formatIpv4 } from "../wire/ipv4-addr.ts";
@@ -37,7 +38,7 @@ import { sctpProto } from "./ct-sctp.ts";
 import { tcpProto } from "./ct-tcp.ts";
 import { CtTimeouts } from "./ct-timeouts.ts";
 import { udpProto } from "./ct-udp.ts";
-import { NF_ACCEPT, NF_DROP } from "./hooks.ts";
+import { NF_ACCEPT, NF_DROP, NF_INET_PRE_ROUTING } from "./hooks.ts";
 
 const MIN_BUCKETS = 1024;
 /** Chains swept with each new entry, and looked at for an entry to give up when the table is full. */
@@ -104,8 +105,8 @@ export class Conntrack {
     return null;
   }
 
-  /** Gives the packet its connection (nf_conntrack_in). Answers a verdict. */
-  track(skb: Skb): number {
+  /** Gives the packet its connection (nf_conntrack_in). Answers a verdict. Sums are checked of what comes in. */
+  track(skb: Skb, hook: number): number {
     if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
     const t = this.timeouts;
     if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
@@ -114,6 +115,7 @@ export class Conntrack {
     const number = ipv4.protocol(b, at);
     const proto = ctProto(number);
     if (ipv4.fragmentOffset(b, at) !== 0 || skb.end - skb.transport < proto.headerLen) return NF_ACCEPT;
+    if (hook === NF_INET_PRE_ROUTING && t.checksum && !trackable(skb)) return NF_ACCEPT;
     if (number === ipv4.PROTO_ICMP && icmpv4.isError(b, skb.transport)) {
       this.#trackError(skb);
       return NF_ACCEPT;

@@ -1,10 +1,12 @@
-/** How long connections live, in milliseconds: net.netfilter.nf_conntrack_* with the kernel's defaults, decoded. */
+/** Settings of conntrack, net.netfilter.nf_conntrack_*, with the kernel's defaults, decoded. Times are milliseconds. */
 import type { Sysctls } from "../netns/sysctl.ts";
 
 export class CtTimeouts {
   /** Of the sysctls that were read last. */
   generation = -1;
   max = 262_144;
+  /** Packets with a wrong checksum are INVALID. */
+  checksum = true;
   liberal = false;
   loose = true;
   maxRetrans = 3;
@@ -28,6 +30,7 @@ export class CtTimeouts {
     };
     const sec = (name: string, fallback: number): number => num(name, fallback) * 1000;
     this.max = num("max", 262_144);
+    this.checksum = num("checksum", 1) !== 0;
     this.liberal = num("tcp_be_liberal", 0) !== 0;
     this.loose = num("tcp_loose", 1) !== 0;
     this.maxRetrans = num("tcp_max_retrans", 3);

@@ -65,7 +65,8 @@ describe("DNAT", () => {
     expect(pass({ proto: "tcp", dport: 8007 })).toMatch(/→ 10.1.0.9:5007$/);
   });
 
-  it("goes on for connections that began before the rules were flushed", () => {
+  it("goes on for connections that began before the rules were flushed, while something else has them tracked", () => {
+    bench.restore("*filter\n-A INPUT -m conntrack --ctstate INVALID\nCOMMIT\n");
     nat("-A PREROUTING -p udp --dport 80 -j DNAT --to-destination 10.1.0.9:8080");
     expect(pass({})).toMatch(/→ 10.1.0.9:8080$/);
     nat("-F PREROUTING");
@@ -74,6 +75,13 @@ describe("DNAT", () => {
     expect(pass({ src: "10.1.0.9", sport: 8080, dst: "10.0.0.2", dport: 1000 }, "eth1", "eth0")).toBe(
       "10.1.0.2:80 → 10.0.0.2:1000",
     );
+  });
+
+  it("tracks nothing for a table without a rule that needs it", () => {
+    bench.restore("*nat\n-A PREROUTING -p udp -j ACCEPT\nCOMMIT\n");
+    pass({});
+    expect(bench.nf.conntrack.count).toBe(0);
+    expect(bench.nf.tables.get("nat")?.base[NF_INET_PRE_ROUTING]?.counters ?? null).toBeNull();
   });
 
   it("does not touch connections that began before there was a rule", () => {

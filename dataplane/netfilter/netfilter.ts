@@ -3,7 +3,7 @@
  *
  *   raw -300 → conntrack -200 → mangle -150 → nat destination -100 → filter 0 → security 50 → nat source 100 → confirm
  *
- * Connections are tracked while the nat table is there or a rule asks for them, as the kernel registers its hooks.
+ * Connections are tracked while a rule needs them, as the kernel registers its hooks: a nat table alone does nothing.
  */
 import type { NetDev } from "../dev/netdev.ts";
 import type { NetNs } from "../netns/netns.ts";
@@ -90,7 +90,7 @@ export class IptablesNetfilter implements Netfilter {
     this.#filter = this.tables.get("filter") ?? null;
     this.#security = this.tables.get("security") ?? null;
     this.#natTable = this.tables.get("nat") ?? null;
-    this.#tracking = this.#natTable !== null;
+    this.#tracking = false;
     for (const table of this.tables.values()) if (table.tracking > 0) this.#tracking = true;
     for (let hook = 0; hook < HOOK_NAMES.length; hook++) {
       const states: ChainState[] = [];
@@ -109,7 +109,7 @@ export class IptablesNetfilter implements Netfilter {
       if (!this.#tracking) return NF_ACCEPT;
       if (hook === NF_INET_FORWARD) return NF_ACCEPT;
       if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
-        const v = this.conntrack.track(skb);
+        const v = this.conntrack.track(skb, hook);
         if (v !== NF_ACCEPT) return v;
       }
       const conn = skb.ct as Conn | null;
@@ -173,7 +173,7 @@ export class IptablesNetfilter implements Netfilter {
     let v: number = NF_ACCEPT;
     if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
       v = this.#table(this.#raw, p);
-      if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(skb);
+      if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(skb, hook);
     }
     if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
     if (hook === NF_INET_FORWARD || hook === NF_INET_LOCAL_IN) {

@@ -26,6 +26,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "net.bridge.bridge-nf-call-ip6tables": "1",
   "net.bridge.bridge-nf-call-arptables": "1",
   "net.netfilter.nf_conntrack_max": "262144",
+  "net.netfilter.nf_conntrack_checksum": "1",
   "net.netfilter.nf_conntrack_tcp_be_liberal": "0",
   "net.netfilter.nf_conntrack_tcp_timeout_established": "432000",
   "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "60",

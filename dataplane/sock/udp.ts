@@ -165,6 +165,9 @@ export function udpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   const socket = ns.udp.lookup(dst, udp.dstPort(b, at));
+  // Its connection stays behind (nf_reset_ct), also for an answer that says that nothing listens.
+  skb.ct = null;
+  skb.ctInfo = 0;
   if (socket === null) {
     ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
     drop(ns, skb, DropReason.NO_SOCKET, () => `nothing listens on UDP port ${udp.dstPort(b, at)}`);

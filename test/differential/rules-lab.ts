@@ -1,0 +1,280 @@
+/**
+ * A router with two interfaces and rules, in the emulator and on the kernel, and a place at the far end of both cables that
+ * sends frames and sees what comes back. Every neighbour is known beforehand and the router's own errors are few, so that
+ * what comes out follows from the rules and the packets alone.
+ *
+ *   tap: i ── eth0 10.0.0.1/24  router  10.1.0.1/24 eth1 ── o :tap
+ */
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { threadId } from "node:worker_threads";
+import { Capture } from "../../dataplane/dev/capture.ts";
+import type { NetDev } from "../../dataplane/dev/netdev.ts";
+import { Host } from "../../dataplane/host/host.ts";
+import { World } from "../../dataplane/host/world.ts";
+import { SETS } from "../../dataplane/netfilter/random-rules.ts";
+import { ensureNetfilter, saveRules } from "../../dataplane/netfilter/restore-op.ts";
+import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
+import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { kernelScript } from "./kernel-commands.ts";
+
+export type Side = "i" | "o";
+export const SIDES: readonly Side[] = ["i", "o"];
+export const ROUTER_MAC: Readonly<Record<Side, string>> = { i: "02:00:00:00:00:01", o: "02:00:00:00:01:01" };
+export const FAR_MAC: Readonly<Record<Side, string>> = { i: "02:00:00:00:00:02", o: "02:00:00:00:01:02" };
+
+/** A frame that is sent, or that came back. */
+export type SideFrame = { readonly side: Side; readonly bytes: Uint8Array };
+
+/** What came back on each side, in order, and packets and octets of every rule, by "table CHAIN number". */
+export type Outcome = {
+  readonly frames: readonly SideFrame[];
+  readonly counters: Readonly<Record<string, string>>;
+};
+
+const TAP_PATH = "/var/run/netns/tap";
+const HOST_NUMBERS = [2, 3, 4, 8, 9];
+
+/** `tap` names the far ends of the cables. */
+function routerOps(tap: Readonly<Record<Side, string>>): RtnlOp[] {
+  const netns = "host";
+  const ops: RtnlOp[] = [
+    { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
+    { op: "sysctl.set", netns, key: "net.ipv4.conf.all.send_redirects", value: "0" },
+    { op: "link.set", netns, name: "lo", up: true },
+  ];
+  for (const [n, side] of SIDES.entries()) {
+    const name = `eth${n}`;
+    const peer = { name: tap[side], netns: "tap", mac: FAR_MAC[side], up: true };
+    ops.push(
+      { op: "link.add", netns, name, kind: "veth", mac: ROUTER_MAC[side], up: true, peer },
+      { op: "sysctl.set", netns, key: `net.ipv4.conf.${name}.send_redirects`, value: "0" },
+      { op: "addr.add", netns, dev: name, address: `10.${n}.0.1/24` },
+    );
+    for (const h of HOST_NUMBERS)
+      ops.push({ op: "neigh.replace", netns, dev: name, address: `10.${n}.0.${h}`, mac: FAR_MAC[side] });
+  }
+  return ops;
+}
+
+/** Counters in what iptables-save -c prints. */
+function countersIn(saved: string): Record<string, string> {
+  const out: Record<string, string> = {};
+  const numbers = new Map<string, number>();
+  let table = "";
+  for (const line of saved.split("\n")) {
+    if (line.startsWith("*")) table = line.slice(1);
+    const m = /^\[(\d+:\d+)\] -A (\S+)/.exec(line);
+    if (m === null) continue;
+    const chain = `${table} ${m[2]}`;
+    const n = (numbers.get(chain) ?? 0) + 1;
+    numbers.set(chain, n);
+    out[`${chain} ${n}`] = m[1] ?? "";
+  }
+  return out;
+}
+
+export class EmulatedRouter {
+  readonly #world: World;
+  readonly #host: Host;
+  readonly #capture = new Capture();
+  readonly #devs: Readonly<Record<Side, NetDev>>;
+
+  constructor(rules: string, evaluator: "indexed" | "linear", seed = 1) {
+    this.#world = new World(seed);
+    this.#world.evaluator = evaluator;
+    this.#host = new Host(this.#world, "router");
+    this.#host.addNetns("tap");
+    const ops = routerOps({ i: "i", o: "o" });
+    applyOps(
+      this.#host,
+      ops.map((op) =>
+        op.op === "link.add" && op.kind === "veth" ? { ...op, peer: { ...op.peer, netns: TAP_PATH } } : op,
+      ),
+    );
+    const { sets } = ensureNetfilter(this.#host.root).state;
+    for (const [name, type, entries] of SETS) {
+      const set = sets.create(name, type);
+      for (const entry of entries) if (!set.add(entry)) throw new Error(`set ${name} does not take ${entry}`);
+    }
+    const op = { op: "iptables.restore", netns: "host", family: "ipv4", text: rules, noflush: false } as const;
+    applyOps(this.#host, [op]);
+    const tap = this.#host.netns(TAP_PATH);
+    this.#devs = { i: tap.dev("i") as NetDev, o: tap.dev("o") as NetDev };
+    for (const side of SIDES) this.#capture.attach(this.#devs[side]);
+  }
+
+  /** Answers what came back at once. */
+  send(frame: SideFrame): SideFrame[] {
+    const before = this.#capture.frames.length;
+    const skb = this.#world.pool.alloc(frame.bytes.length);
+    skb.buf.set(frame.bytes, skb.data);
+    skb.end = skb.data + frame.bytes.length;
+    skb.mac = skb.data;
+    skb.network = skb.data + 14;
+    this.#devs[frame.side].transmit(skb);
+    this.#world.loop.runNow();
+    return this.#back(before);
+  }
+
+  #back(from: number): SideFrame[] {
+    return this.#capture.frames
+      .slice(from)
+      .filter((f) => f.direction === "in")
+      .map((f) => ({ side: f.dev as Side, bytes: f.bytes }));
+  }
+
+  outcome(): Outcome {
+    return { frames: this.#back(0), counters: countersIn(saveRules(this.#host.root, true)) };
+  }
+}
+
+/** Which iptables the kernel's rules are loaded with. */
+export type Variant = "iptables-nft" | "iptables-legacy";
+
+/** How long nothing must come for all to have come, and the most that is waited for what must come: milliseconds. */
+const SILENCE = 12;
+const PATIENCE = 3_000;
+
+let labs = 0;
+
+/** The far end, which lives as long as the lab; each ruleset gets a router of its own. */
+export class KernelRouters {
+  readonly #prefix = `pwrules-${process.pid}-${threadId}-${labs++}`;
+  readonly #tap: ChildProcessWithoutNullStreams;
+  readonly #exited: Promise<void>;
+  readonly #onExit = (): void => this.#remove();
+  #waiting: (() => void)[] = [];
+  #frames: { dev: string; bytes: Uint8Array }[] = [];
+  #lastAt = 0;
+  #made = 0;
+  #error = "";
+
+  private constructor() {
+    process.once("exit", this.#onExit);
+    this.#sh(`ip netns add ${this.#ns("tap")}\n${this.#noIpv6("tap")}`);
+    const program = fileURLToPath(new URL("packet-port.pl", import.meta.url));
+    this.#tap = spawn("ip", ["netns", "exec", this.#ns("tap"), "perl", program]);
+    this.#exited = new Promise((resolve) => this.#tap.once("close", () => resolve()));
+    this.#tap.stderr.on("data", (data) => {
+      this.#error += data;
+    });
+    createInterface({ input: this.#tap.stdout }).on("line", (line) => this.#line(line));
+  }
+
+  static async build(): Promise<KernelRouters> {
+    const lab = new KernelRouters();
+    await lab.#answers(1);
+    return lab;
+  }
+
+  #ns(name: string): string {
+    return `${this.#prefix}-${name}`;
+  }
+
+  #noIpv6(ns: string): string {
+    return `ip netns exec ${this.#ns(ns)} sh -c 'for d in all default; do f=/proc/sys/net/ipv6/conf/$d/disable_ipv6; if [ -e $f ]; then echo 1 > $f; fi; done'`;
+  }
+
+  #sh(script: string): string {
+    const run = spawnSync("sh", ["-e"], { input: script, encoding: "utf8", maxBuffer: 1 << 26 });
+    if (run.status !== 0) throw new Error(`the kernel refused: ${run.stderr.trim().split("\n").slice(-3).join(": ")}`);
+    return run.stdout;
+  }
+
+  #line(line: string): void {
+    if (!line.startsWith("frame ")) {
+      if (line.startsWith("error ")) this.#error += `${line}\n`;
+      this.#waiting.shift()?.();
+      return;
+    }
+    const [, dev = "", direction, hex = ""] = line.split(" ");
+    if (direction !== "in") return;
+    this.#frames.push({ dev, bytes: Uint8Array.from(Buffer.from(hex, "hex")) });
+    this.#lastAt = performance.now();
+  }
+
+  #answers(count: number): Promise<unknown> {
+    const one = (): Promise<void> => new Promise((resolve) => this.#waiting.push(resolve));
+    return Promise.race([Promise.all(Array.from({ length: count }, one)), this.#exited]);
+  }
+
+  /** Whether the kernel and this iptables know a rule. */
+  knows(variant: Variant, table: string, chain: string, rule: string): boolean {
+    const ns = this.#ns("probe");
+    const script = `ip netns add ${ns}\nip netns exec ${ns} ${variant}-restore <<'END'\n*${table}\n-A ${chain} ${rule}\nCOMMIT\nEND`;
+    const run = spawnSync("sh", ["-e"], { input: script, stdio: ["pipe", "ignore", "ignore"] });
+    spawnSync("ip", ["netns", "del", ns], { stdio: "ignore" });
+    return run.status === 0;
+  }
+
+  /** What a new router with these rules does with the frames; `expected` frames come back in the emulator. */
+  async run(variant: Variant, rules: string, frames: readonly SideFrame[], expected: number): Promise<Outcome> {
+    const n = this.#made++;
+    const name = `r${n}`;
+    const ns = this.#ns(name);
+    const tap = { i: `i${n}`, o: `o${n}` };
+    const place = (netns: string): string => this.#ns(netns === "host" ? name : netns);
+    const off = "tx off tso off gso off gro off sg off";
+    const sets = SETS.flatMap(([set, type, entries]) => [
+      `create ${set} ${type}`,
+      ...entries.map((e) => `add ${set} ${e}`),
+    ]);
+    const usesSets = rules.includes("--match-set");
+    try {
+      this.#sh(
+        [
+          `ip netns add ${ns}`,
+          this.#noIpv6(name),
+          kernelScript(routerOps(tap), place),
+          `ip netns exec ${ns} sh -c 'for d in eth0 eth1; do ethtool -K $d ${off} >/dev/null 2>&1 || true; done'`,
+          ...(usesSets ? [`ip netns exec ${ns} ipset restore <<'END'\n${sets.join("\n")}\nEND`] : []),
+        ].join("\n"),
+      );
+      this.#restore(ns, variant, rules);
+      this.#frames = [];
+      const start = performance.now();
+      const sent = this.#answers(frames.length);
+      for (const f of frames) this.#tap.stdin.write(`send ${tap[f.side]} ${Buffer.from(f.bytes).toString("hex")}\n`);
+      await sent;
+      if (this.#error !== "") throw new Error(this.#error);
+      for (;;) {
+        const now = performance.now();
+        const quiet = now - Math.max(this.#lastAt, start) >= SILENCE;
+        if (quiet && (this.#frames.length >= expected || now - start > PATIENCE)) break;
+        await delay(3);
+      }
+      const saved = this.#sh(`ip netns exec ${ns} ${variant}-save -c`);
+      const seen = this.#frames.flatMap(({ dev, bytes }): SideFrame[] =>
+        dev === tap.i ? [{ side: "i", bytes }] : dev === tap.o ? [{ side: "o", bytes }] : [],
+      );
+      return { frames: seen, counters: countersIn(saved) };
+    } finally {
+      spawnSync("ip", ["netns", "del", ns], { stdio: "ignore" });
+    }
+  }
+
+  #restore(ns: string, variant: Variant, rules: string): void {
+    const run = spawnSync("ip", ["netns", "exec", ns, `${variant}-restore`], { input: rules, encoding: "utf8" });
+    if (run.status === 0) return;
+    const at = /line (\d+)/.exec(run.stderr)?.[1];
+    const line = at === undefined ? "" : rules.split("\n")[Number(at) - 1];
+    throw new Error(`${variant}-restore: ${run.stderr.trim().split("\n").slice(0, 2).join(": ")}: ${line}`);
+  }
+
+  async close(): Promise<void> {
+    this.#tap.stdin.end();
+    const timer = setTimeout(() => this.#tap.kill("SIGKILL"), 2_000);
+    await this.#exited;
+    clearTimeout(timer);
+    process.removeListener("exit", this.#onExit);
+    this.#remove();
+  }
+
+  #remove(): void {
+    const names = ["tap", "probe", ...Array.from({ length: 3 }, (_, i) => `r${this.#made - 1 - i}`)];
+    spawnSync("sh", ["-c", names.map((n) => `ip netns del ${this.#ns(n)} 2>/dev/null`).join("; ")]);
+  }
+}

@@ -4,7 +4,8 @@
  */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
-import { TcpListener } from "../../dataplane/sock/tcp.ts";
+import type { TcpListener } from "../../dataplane/sock/tcp.ts";
+import { serveHttp } from "../apps/http-server.ts";
 import type { EndpointsTracker } from "./endpoints-tracker.ts";
 import type { ServiceTracker } from "./service-tracker.ts";
 
@@ -38,35 +39,17 @@ export class HealthChecks {
   }
 
   #listen(key: string, port: number): TcpListener | null {
-    return TcpListener.listen(this.#ns, ANY, port, () => {
-      let heard = "";
-      return {
-        data: (socket, bytes, off, len) => {
-          heard += String.fromCharCode(...bytes.subarray(off, off + len));
-          if (!heard.includes("\r\n\r\n")) return;
-          socket.write(new TextEncoder().encode(this.#answer(key)));
-          socket.close();
-        },
-        ended: (socket) => socket.close(),
-      };
-    });
-  }
-
-  #answer(key: string): string {
     const [namespace = "", name = ""] = key.split("/");
-    const local = this.#localEndpoints(key);
-    const service = { namespace, name };
-    const body = JSON.stringify({ service, localEndpoints: local, serviceProxyHealthy: true });
-    return [
-      local > 0 ? "HTTP/1.1 200 OK" : "HTTP/1.1 503 Service Unavailable",
-      "Content-Type: application/json",
-      "X-Content-Type-Options: nosniff",
-      `X-Load-Balancing-Endpoint-Weight: ${local}`,
-      `Content-Length: ${body.length}`,
-      "Connection: close",
-      "",
-      body,
-    ].join("\r\n");
+    return serveHttp(this.#ns, ANY, port, () => {
+      const localEndpoints = this.#localEndpoints(key);
+      const body = JSON.stringify({ service: { namespace, name }, localEndpoints, serviceProxyHealthy: true });
+      const headers = {
+        "Content-Type": "application/json",
+        "X-Content-Type-Options": "nosniff",
+        "X-Load-Balancing-Endpoint-Weight": String(localEndpoints),
+      };
+      return { status: localEndpoints > 0 ? 200 : 503, headers, body };
+    });
   }
 
   /** Ready endpoints on this node, each address once. */

@@ -19,9 +19,11 @@ import { HealthChecks } from "./health-check.ts";
 import { IptablesMode } from "./iptables/mode.ts";
 import { IpvsMode } from "./ipvs/mode.ts";
 import type { ConnectionCount } from "./ipvs/renderer.ts";
+import { type Gauges, ProxyMetrics } from "./metrics.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "./mode.ts";
 import type { RuleOrigin } from "./rule-origin.ts";
-import { ServiceTracker } from "./service-tracker.ts";
+import { ServiceTracker, usesLocalEndpoints } from "./service-tracker.ts";
+import { chooseEndpoints } from "./topology.ts";
 import { UdpCleanup } from "./udp-cleanup.ts";
 import { UserspaceMode } from "./userspace/mode.ts";
 
@@ -46,6 +48,7 @@ export class KubeProxy implements Controller {
   readonly #endpoints: EndpointsTracker;
   readonly #udp: UdpCleanup;
   readonly #health: HealthChecks | null;
+  readonly #metrics: ProxyMetrics = new ProxyMetrics(() => this.#gauges());
   #mode: ProxyMode | null = null;
   #node: ProxyNode;
   #needFull = true;
@@ -60,6 +63,7 @@ export class KubeProxy implements Controller {
     this.#udp = new UdpCleanup(this.#family, this.#services, this.#endpoints);
     const { sockets } = options;
     this.#health = sockets === undefined ? null : new HealthChecks(sockets, this.#services, this.#endpoints);
+    if (sockets !== undefined) this.#metrics.serve(sockets);
     this.#node = { name: options.nodeName, ips: [], podCidrs: [] };
   }
 
@@ -73,9 +77,11 @@ export class KubeProxy implements Controller {
     if (object.kind === "Service") {
       if (type === "DELETED") this.#services.delete(object.metadata.namespace ?? "", object.metadata.name);
       else this.#services.set(object as Service);
+      this.#metrics.serviceChanges++;
     } else if (object.kind === "EndpointSlice") {
       if (event.previous !== undefined) this.#endpoints.delete(event.previous as EndpointSlice);
       if (type !== "DELETED") this.#endpoints.set(object as EndpointSlice);
+      this.#metrics.endpointChanges++;
     } else if (!this.#setNode(object as Node)) return [];
     return ["sync"];
   }
@@ -90,8 +96,14 @@ export class KubeProxy implements Controller {
     const full = this.#needFull;
     const changed = new Set([...this.#services.changed, ...this.#endpoints.changed]);
     this.#needFull = true;
-    const stats = await this.#mode.sync(full);
+    const stats = await this.#mode.sync(full).catch((cause) => {
+      if (!full) this.#metrics.partialFailures++;
+      throw cause;
+    });
     this.#needFull = false;
+    if (stats.kind === "full") this.#metrics.fullSyncs++;
+    else if (stats.kind === "partial") this.#metrics.partialSyncs++;
+    this.#metrics.lastSync = this.#options.sockets?.world.loop.time ?? 0;
     const stale = this.#udp.after(changed);
     if (stale.length > 0) await this.#options.backend.apply(stale);
     this.#health?.update(changed);
@@ -106,6 +118,21 @@ export class KubeProxy implements Controller {
   /** The endpoints behind a port of this node that kube-proxy itself listens on (userspace mode). */
   relayedTo(protocol: "TCP" | "UDP", port: number): readonly string[] | undefined {
     return this.#mode?.relayedTo?.(protocol, port);
+  }
+
+  #gauges(): Gauges {
+    const noLocalEndpoints = { internal: 0, external: 0 };
+    const topology = { nodeName: this.#node.name, zone: this.#node.zone };
+    for (const key of this.#services.keys())
+      for (const info of this.#services.portsOf(key)) {
+        if (!usesLocalEndpoints(info)) continue;
+        const { any, local } = chooseEndpoints(this.#endpoints.endpointsOf(key, info.id.port), info, topology);
+        if (!any || local.length > 0) continue;
+        if (info.internalPolicyLocal) noLocalEndpoints.internal++;
+        if (info.externalPolicyLocal) noLocalEndpoints.external++;
+      }
+    const iptables = this.#mode?.ruleCounts?.();
+    return { noLocalEndpoints, ...(iptables === undefined ? {} : { iptables }) };
   }
 
   #newMode(): ProxyMode {

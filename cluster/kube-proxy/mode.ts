@@ -45,6 +45,8 @@ export interface ProxyMode {
   sync(full: boolean): Promise<SyncStats>;
   /** The object behind a chain, or behind a rule of a shared chain, which its comment names. */
   originOf(chain: string, comment: string): RuleOrigin | undefined;
+  /** How many rules it has, by table; for modes that write iptables alone. */
+  ruleCounts?(): Readonly<Record<string, number>>;
   /** userspace mode: the endpoints ("ip:port") to which kube-proxy passes on what comes to a port of its own. */
   relayedTo?(protocol: "TCP" | "UDP", port: number): readonly string[] | undefined;
 }

@@ -4,6 +4,7 @@
  */
 import { beforeAll, describe, expect, it } from "vitest";
 import type { EndpointSlice } from "../../cluster/api/endpoint-slice.ts";
+import { runTool } from "../../cluster/apps/tools.ts";
 import type { ProxyMode } from "../../cluster/boot.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
@@ -214,6 +215,24 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
       expect(stdout).toContain(`HTTP/1.1 ${status}`);
       expect(stdout).toContain(`"localEndpoints":${status.startsWith("200") ? 1 : 0}`);
     }
+  });
+
+  it("metrics, on the node's own localhost", async () => {
+    const ns = [...cluster.namespaces()].find((n) => n.node === "node-1" && cluster.podOf(n) === undefined);
+    if (ns === undefined) throw new Error("node-1 has no namespace");
+    const { stdout } = runTool(ns, ["curl", "http://127.0.0.1:10249/metrics"], {
+      nameservers: [],
+      searches: [],
+      options: [],
+    });
+    const metric = (name: string): number => Number(new RegExp(`^kubeproxy_${name} (\\d+)$`, "m").exec(stdout)?.[1]);
+    expect(metric("sync_full_proxy_rules_duration_seconds_count")).toBeGreaterThan(0);
+    expect(metric("sync_proxy_rules_service_changes_total")).toBeGreaterThan(20);
+    if (proxyMode === "iptables")
+      expect(metric('sync_proxy_rules_iptables_total{table="nat"}'.replaceAll(/[{}]/g, "\\$&"))).toBeGreaterThan(100);
+    // On node-1 there is nobody behind "inside" and "far".
+    for (const policy of ["internal", "external"])
+      expect(stdout).toContain(`no_local_endpoints_total{traffic_policy="${policy}"} 1\n`);
   });
 
   it("UDP: a client that keeps its port is not left with an endpoint that is gone", async () => {

@@ -36,6 +36,10 @@ export class IptablesMode implements ProxyMode {
     return this.#renderer.originOf(chain, comment);
   }
 
+  ruleCounts(): Readonly<Record<string, number>> {
+    return this.#renderer.ruleCounts();
+  }
+
   get #protocol(): "ipv4" | "ipv6" {
     return this.#context.family === 4 ? "ipv4" : "ipv6";
   }

@@ -181,6 +181,16 @@ export class IptablesRenderer {
     return this.#text(keys, [], false);
   }
 
+  /** Rules of its own chains, by table. */
+  ruleCounts(): Readonly<Record<"filter" | "nat", number>> {
+    const p = this.#portals();
+    const filter = [p.filterServices, p.filterExternal, p.filterNodePorts, p.filterFirewall, this.#forwardRules()];
+    const nat = [p.natServices, p.natNodePorts, this.#masqueradeRules(), this.#nodePortRules()];
+    for (const block of this.#blocks.values()) nat.push(...block.ports.map((port) => port.rules));
+    const lines = (texts: readonly string[]): number => texts.reduce((n, text) => n + text.split("\n").length - 1, 0);
+    return { filter: lines(filter) + (this.#hasLocalhost ? 1 : 0), nat: lines(nat) };
+  }
+
   /** The object behind a chain of this proxy, or behind a rule of a shared chain, which its comment names. */
   originOf(chain: string, comment: string = ""): RuleOrigin | undefined {
     const own = this.#origins.get(chain);

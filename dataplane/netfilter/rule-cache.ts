@@ -2,6 +2,7 @@
  * Rules by the text that they were read from, so that a rule which many chains, namespaces or transactions name is parsed
  * and stored once. Rules that nobody asked for in a while are forgotten here (they live on where they are used).
  */
+import { remembers } from "./match/registry.ts";
 import { Chain, type Policy, type Rule } from "./rules.ts";
 
 const LIMIT = 250_000;
@@ -23,7 +24,8 @@ export class RuleCache {
     // A slice of a large text keeps all of it alive; text that was put together does not.
     const own = `${text} `;
     const rules = parse(own);
-    this.#keep(own.slice(0, -1), rules);
+    // What a rule remembers belongs to its place: another with the same text begins anew.
+    if (!rules.some((r) => r.matches.some(remembers))) this.#keep(own.slice(0, -1), rules);
     return rules;
   }
 

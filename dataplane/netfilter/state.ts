@@ -5,6 +5,6 @@ import type { RecentTable } from "./match/recent.ts";
 export class NfState {
   readonly recent: Map<string, RecentTable> = new Map();
   readonly sets: IpSets = new IpSets();
-  /** For matches that keep numbers of their own, by the match's data. */
+  /** For matches that keep numbers of their own, by the match's data, which is then of one rule in one place. */
   readonly own: WeakMap<object, number[]> = new WeakMap();
 }

@@ -85,6 +85,11 @@ export function printMatch(m: Match): string {
   return `-m ${m.kind}${(MODULES[m.kind] as MatchModule<Match>).print(m)}`;
 }
 
+/** Whether a match keeps numbers of its own between packets (`NfState.own`). */
+export function remembers(m: Match): boolean {
+  return m.kind === "limit" || (m.kind === "statistic" && m.mode === "nth");
+}
+
 /** Numbers for the matches that nearly every packet meets: a rule keeps them, so that a walk need not look at `kind`. */
 const OP_OTHER = 0;
 const OP_ALWAYS = 1;

@@ -13,7 +13,9 @@ import { maskOf } from "../wire/prefix.ts";
 import { Lpm } from "./lpm.ts";
 import { Dst, type Route, RT_TABLE_LOCAL, RT_TABLE_MAIN } from "./route.ts";
 
-const CACHE_SIZE = 1024;
+/** Decisions that are kept: a table begins small, and grows while it loses decisions that still stand. */
+const CACHE_MIN = 64;
+const CACHE_MAX = 16_384;
 /** How long a learned path MTU holds (ip_rt_mtu_expires), in milliseconds. */
 const PMTU_EXPIRES = 600_000;
 /** The smallest path MTU that is believed (ip_rt_min_pmtu). */
@@ -21,7 +23,8 @@ const MIN_PMTU = 552;
 
 export class Fib {
   readonly #tables = new Map<number, Lpm<Route[]>>();
-  readonly #cache: (Dst | null)[] = new Array<Dst | null>(CACHE_SIZE).fill(null);
+  #cache: (Dst | null)[] = new Array<Dst | null>(CACHE_MIN).fill(null);
+  #lost = 0;
   readonly #pmtu = new Map<number, { readonly mtu: number; readonly expires: number }>();
   /** Addresses of this host, as signed 32-bit integers; 127.0.0.0/8 is in the table. */
   readonly #locals = new Map<number, number>();
@@ -43,12 +46,21 @@ export class Fib {
    */
   dst(address: Ipv4Addr): Dst {
     const key = address | 0;
-    const slot = (key ^ (key >>> 10) ^ (key >>> 20)) & (CACHE_SIZE - 1);
+    const slot = slotOf(key) & (this.#cache.length - 1);
     const cached = this.#cache[slot] as Dst | null;
     if (cached !== null && cached.key === key && cached.gen === this.#gen) return cached;
     const fresh = this.#decide((key >>> 0) as Ipv4Addr);
     this.#cache[slot] = fresh;
+    if (cached !== null && cached.gen === this.#gen && ++this.#lost >= this.#cache.length) this.#grow();
     return fresh;
+  }
+
+  #grow(): void {
+    this.#lost = 0;
+    const before = this.#cache;
+    if (before.length >= CACHE_MAX) return;
+    this.#cache = new Array<Dst | null>(before.length * 4).fill(null);
+    for (const dst of before) if (dst !== null) this.#cache[slotOf(dst.key) & (this.#cache.length - 1)] = dst;
   }
 
   /** Whether the address is one of this host's interfaces' own. */
@@ -152,6 +164,10 @@ export class Fib {
     }
     return table;
   }
+}
+
+function slotOf(key: number): number {
+  return key ^ (key >>> 10) ^ (key >>> 20);
 }
 
 function usable(r: Route): boolean {

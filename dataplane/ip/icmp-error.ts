@@ -25,7 +25,7 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
   if (ns.icmpSending || skb.pktType !== PACKET_HOST || ipv4.fragmentOffset(b, at) !== 0) return;
   if (address >>> 28 === 14 || address === 0xffffffff || source === 0 || source >>> 28 === 14) return;
   const head = ipv4.headerLen(b, at);
-  if (ipv4.protocol(b, at) === ipv4.PROTO_ICMP && icmpv4.isError(b, at + head)) return;
+  if (ipv4.protocol(b, at) === ipv4.PROTO_ICMP && mayBeError(b, at + head, skb.end)) return;
   const dst = ns.fib.dst(source);
   if (dst.type === "none" || dst.type === "broadcast") return;
   const limited = type === icmpv4.DEST_UNREACH ? code !== icmpv4.FRAG_NEEDED : type !== icmpv4.REDIRECT;
@@ -56,6 +56,11 @@ export function icmpSend(ns: NetNs, skb: Skb, type: number, code: number, info: 
     error.trace?.report(ns, error, { step: "socket", text: icmpv4.format({ type, code, rest: info }) });
   }
   icmpOut(ns, error);
+}
+
+/** A message whose type is not there, or not known, may be an error. */
+function mayBeError(b: Uint8Array, at: number, end: number): boolean {
+  return at >= end || icmpv4.type(b, at) > icmpv4.MAX_TYPE || icmpv4.isError(b, at);
 }
 
 /** While one ICMP message is on its way out no other is sent, such as one about the first (icmp_xmit_lock). */

@@ -60,13 +60,15 @@ export function translate(skb: Skb, conn: Conn, manip: number): void {
 }
 
 /** A tuple to be, changed in place while a free one is searched; `ports` as in Tuple. */
-type Draft = { src: number; dst: number; ports: number; readonly proto: number };
+type Draft = { src: number; dst: number; ports: number; proto: number };
 
 export class Nat {
   readonly #table: Conntrack;
   readonly #random: Random;
   /** Connections by their original source, for sources that were mapped before to be mapped alike (nf_nat_bysource). */
   readonly #bySource: Map<number, Set<Conn>> = new Map();
+  /** The tuple of the connection that is being decided. */
+  readonly #draft: Draft = { src: 0, dst: 0, ports: 0, proto: 0 };
 
   constructor(table: Conntrack, random: Random) {
     this.#table = table;
@@ -80,8 +82,14 @@ export class Nat {
     if (decided(conn, manip) || conn.confirmed) return;
     const { reply } = conn;
     const proto = ctProto(conn.proto);
-    const draft: Draft = { src: reply.dst, dst: reply.src, ports: proto.invert(reply.ports), proto: conn.proto };
-    const { src, dst, ports } = draft;
+    const draft = this.#draft;
+    const src = reply.dst;
+    const dst = reply.src;
+    const ports = proto.invert(reply.ports);
+    draft.src = src;
+    draft.dst = dst;
+    draft.ports = ports;
+    draft.proto = conn.proto;
     this.#choose(draft, range, conn, manip);
     if (draft.src !== src || draft.dst !== dst || draft.ports !== ports) {
       reply.src = draft.dst;
@@ -97,7 +105,7 @@ export class Nat {
     if (decided(conn, manip) || conn.confirmed) return;
     const { reply } = conn;
     // The tuple stays as it is unless it is taken, which is looked up without a range.
-    if (manip === MANIP_DST && !this.#taken(reply.src, reply.dst, reply.ports, conn.proto, conn)) {
+    if (!this.#taken(reply.src, reply.dst, reply.ports, conn.proto, conn)) {
       conn.status |= doneBit(manip);
       return;
     }

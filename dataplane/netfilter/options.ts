@@ -25,6 +25,8 @@ export class Options {
   /** Protocol of the rule, 0 if none is named (or it is negated); the table; set once the whole rule was read. */
   proto = 0;
   table = "";
+  /** All that was given, as text. */
+  given = "";
 
   constructor(module: string) {
     this.module = module;
@@ -33,6 +35,7 @@ export class Options {
   add(name: string, values: readonly string[], not: boolean): void {
     if (this.#given.has(name)) this.fail(`option ${name} is given twice`);
     this.#given.set(name, { values, not });
+    this.given += `${not ? " ! " : " "}${name} ${values.join(" ")}`;
   }
 
   fail(reason: string): never {

@@ -1,6 +1,7 @@
 /** One rule: from the words of its line, and back as iptables-save (nf_tables variant, 1.8) prints it. */
 import { formatAddress, parseAddress } from "./address.ts";
 import { type Match, matchModule, printMatch } from "./match/registry.ts";
+import { parseMatch } from "./match-cache.ts";
 import { OptionError, type OptionSpecs, Options } from "./options.ts";
 import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Rule } from "./rules.ts";
 import { parseProtocol, protocolText } from "./services.ts";
@@ -238,7 +239,7 @@ class Reader {
     for (const l of this.#loaded) {
       l.options.proto = proto;
       if (l.match === null || l.match === undefined) continue;
-      matches.push(l.match.parse(l.options));
+      matches.push(parseMatch(l.match, l.options));
       if (l.match.tracks === true) tracks = true;
     }
     let target: Target | null = null;

@@ -8,6 +8,7 @@
  */
 import type { ChainIndex } from "./chain-index.ts";
 import { type Match, matchOp } from "./match/registry.ts";
+import { single } from "./match-cache.ts";
 import type { Target } from "./target/registry.ts";
 
 /** Bits of `Rule.invert` (IPT_INV_*), and what else of the header a rule asks. */
@@ -60,6 +61,7 @@ function actionOf(t: Target | null): Action {
 }
 
 const NO_OPS: readonly number[] = [];
+const NO_MATCHES: readonly Match[] = [];
 
 export class Rule {
   readonly src: number;
@@ -106,8 +108,11 @@ export class Rule {
     const more = ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
     this.plain = !more && ip.invert === 0;
     this.matches = matches;
-    this.asked = matches.filter((m) => m.kind !== "comment");
-    this.ops = this.asked.length === 0 ? NO_OPS : this.asked.map(matchOp);
+    const asked = matches.filter((m) => m.kind !== "comment");
+    const [only, second] = asked;
+    const one = only !== undefined && second === undefined ? single(only) : null;
+    this.asked = asked.length === 0 ? NO_MATCHES : (one?.asked ?? asked);
+    this.ops = asked.length === 0 ? NO_OPS : (one?.ops ?? asked.map(matchOp));
     this.target = target;
     this.action = actionOf(target);
     this.chain = target !== null && target.kind === "jump" ? target.chain : "";

@@ -28,6 +28,8 @@ export const TIME_EXCEEDED = 11;
 export const PARAM_PROBLEM = 12;
 export const TIMESTAMP = 13;
 export const TIMESTAMP_REPLY = 14;
+/** The highest type that the kernel knows (NR_ICMP_TYPES): address mask replies. */
+export const MAX_TYPE = 18;
 
 /** Codes of DEST_UNREACH. */
 export const NET_UNREACH = 0;

@@ -123,7 +123,14 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     wired.push({ name, ips: [ip], backend, network: node });
     const connections = (service: string, destination: string): number =>
       connectionsOf(node.host.root, service, destination);
-    const proxy = new KubeProxy({ nodeName: name, backend, config, connections, sockets: node.host.root });
+    const proxy = new KubeProxy({
+      nodeName: name,
+      backend,
+      config,
+      connections,
+      serviceCidrs: [serviceCidr],
+      sockets: node.host.root,
+    });
     proxies.set(name, proxy);
     const writeSubnetEnv = (text: string): void => void files.write(SUBNET_ENV, text);
     const device = { dev: "eth0", address, mtu };

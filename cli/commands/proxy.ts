@@ -82,6 +82,7 @@ type Prepared = {
   readonly objects: readonly KubeObject[];
   readonly config: ProxyConfig;
   readonly node: ProxyNode;
+  readonly serviceCidrs: readonly string[];
 };
 
 async function prepare(flags: Flags): Promise<Prepared> {
@@ -110,14 +111,18 @@ async function prepare(flags: Flags): Promise<Prepared> {
   const zone = object?.metadata.labels?.[ZONE_LABEL];
   const cidrs = object === undefined ? [] : podCidrs(object);
   const node = { name: flags.node, ips, podCidrs: cidrs, ...(zone === undefined ? {} : { zone }) };
-  return { objects: all, config, node };
+  return { objects: all, config, node, serviceCidrs: serviceCidrsOf(flags) };
+}
+
+function serviceCidrsOf(flags: Flags): readonly string[] {
+  return flags.serviceCidr.length > 0 ? flags.serviceCidr : ["10.96.0.0/12"];
 }
 
 /** Services get the addresses and slices that the API server and the controllers would give them. */
 async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<readonly KubeObject[]> {
   const store = new MemoryStore({ now: () => 0 });
   for (const object of objects) await store.create(object);
-  const serviceCidrs = flags.serviceCidr.length > 0 ? flags.serviceCidr : ["10.96.0.0/12"];
+  const serviceCidrs = serviceCidrsOf(flags);
   const salt = saltOf(flags.seed);
   const controllers = [new ServiceController(store, salt, { serviceCidrs }), new EndpointSliceController(store, salt)];
   await new Manager(store, controllers).settle();
@@ -125,13 +130,13 @@ async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<r
 }
 
 async function render(flags: Flags): Promise<number> {
-  const { objects, config, node } = await prepare(flags);
+  const { objects, config, node, serviceCidrs } = await prepare(flags);
   const offered = TOOLS[config.mode] ?? [];
   if (flags.tool !== undefined && !offered.includes(flags.tool))
     throw new UsageError(
       `option --tool: found ${flags.tool}, expected one of ${offered.join(", ")} in mode ${config.mode}`,
     );
-  for (const [tool, text] of textsFor(objects, { node, config })) {
+  for (const [tool, text] of textsFor(objects, { node, config, serviceCidrs })) {
     if (flags.tool !== undefined && flags.tool !== tool) continue;
     if (flags.tool === undefined) process.stdout.write(`# ${tool}\n`);
     process.stdout.write(text);

@@ -21,6 +21,7 @@ import { IpvsMode } from "./ipvs/mode.ts";
 import type { ConnectionCount } from "./ipvs/renderer.ts";
 import { type Gauges, ProxyMetrics } from "./metrics.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "./mode.ts";
+import { NftablesMode } from "./nftables/mode.ts";
 import type { RuleOrigin } from "./rule-origin.ts";
 import { ServiceTracker, usesLocalEndpoints } from "./service-tracker.ts";
 import { chooseEndpoints } from "./topology.ts";
@@ -33,6 +34,8 @@ export type KubeProxyOptions = {
   readonly config: ProxyConfig;
   readonly family?: Family;
   readonly randomFully?: boolean;
+  /** nftables mode: what is in them and no Service's is dropped. */
+  readonly serviceCidrs?: readonly string[];
   /** ipvs mode: how many connections a destination has, for it to be deleted when they have ended; at once without it. */
   readonly connections?: ConnectionCount;
   /** Where its own sockets are: health check node ports, and the relays of userspace mode. */
@@ -136,9 +139,9 @@ export class KubeProxy implements Controller {
   }
 
   #newMode(): ProxyMode {
-    const { backend, config, randomFully = true, connections = () => 0, sockets } = this.#options;
+    const { backend, config, randomFully = true, serviceCidrs = [], connections = () => 0, sockets } = this.#options;
     const [family, node, services, endpoints] = [this.#family, this.#node, this.#services, this.#endpoints];
-    const context: ModeContext = { family, node, config, randomFully, services, endpoints, backend };
+    const context: ModeContext = { family, node, config, randomFully, services, endpoints, backend, serviceCidrs };
     switch (config.mode) {
       case "iptables":
         return new IptablesMode(context);
@@ -148,7 +151,7 @@ export class KubeProxy implements Controller {
         if (sockets === undefined) throw new Error("mode userspace: there is no namespace for kube-proxy's sockets");
         return new UserspaceMode(context, sockets);
       case "nftables":
-        throw new Error("mode nftables is not built yet");
+        return new NftablesMode(context);
     }
   }
 

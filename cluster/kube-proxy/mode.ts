@@ -36,6 +36,8 @@ export type ModeContext = {
   readonly services: ServiceTracker;
   readonly endpoints: EndpointsTracker;
   readonly backend: Backend;
+  /** Where ClusterIPs come from; empty if nobody said. */
+  readonly serviceCidrs: readonly string[];
 };
 
 export interface ProxyMode {

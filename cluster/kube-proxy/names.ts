@@ -35,11 +35,11 @@ export function endpointChain(portName: string, protocol: Protocol, endpoint: st
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-/** Sixteen characters of base32 are the first ten octets of the hash. */
-function shortHash(text: string): string {
+/** The first characters of the base32 of a text's SHA-256; sixteen of them are its first ten octets. */
+export function shortHash(text: string, length: number = 16): string {
   const hash = createHash("sha256").update(text).digest();
   let out = "";
-  for (let i = 0; i < 16; i++) {
+  for (let i = 0; i < length; i++) {
     const bit = i * 5;
     const pair = ((hash[bit >> 3] ?? 0) << 8) | (hash[(bit >> 3) + 1] ?? 0);
     out += ALPHABET[(pair >> (11 - (bit & 7))) & 31];

@@ -11,15 +11,17 @@ import { EndpointsTracker } from "./endpoints-tracker.ts";
 import { IptablesRenderer } from "./iptables/renderer.ts";
 import { IpvsRenderer } from "./ipvs/renderer.ts";
 import type { ProxyNode } from "./mode.ts";
+import { NftablesRenderer } from "./nftables/renderer.ts";
 import { ServiceTracker } from "./service-tracker.ts";
 import { UserspaceMode } from "./userspace/mode.ts";
 
-export type Tool = "iptables-restore" | "ip6tables-restore" | "ipset" | "ipvsadm";
+export type Tool = "iptables-restore" | "ip6tables-restore" | "ipset" | "ipvsadm" | "nft";
 
 /** What each mode writes, in the order in which the tools are to read it. */
-export const TOOLS: Readonly<Partial<Record<ProxyMode, readonly Tool[]>>> = {
+export const TOOLS: Readonly<Record<ProxyMode, readonly Tool[]>> = {
   iptables: ["iptables-restore", "ip6tables-restore"],
   ipvs: ["ipset", "iptables-restore", "ipvsadm"],
+  nftables: ["nft"],
   userspace: ["iptables-restore"],
 };
 
@@ -28,6 +30,8 @@ export type RenderOptions = {
   readonly config: ProxyConfig;
   readonly family?: Family;
   readonly randomFully?: boolean;
+  /** nftables mode: what is in them and no Service's is dropped. */
+  readonly serviceCidrs?: readonly string[];
 };
 
 /**
@@ -65,6 +69,8 @@ export function textsFor(
         ["ipvsadm", ipvs.serversText()],
       ]);
     }
+    case "nftables":
+      return new Map([["nft", nftablesFor(objects, options, 4) + nftablesFor(objects, options, 6)]]);
     case "userspace":
       return new Map([["iptables-restore", userspaceFor(objects, options).render()]]);
     default:
@@ -75,12 +81,25 @@ export function textsFor(
   }
 }
 
+function nftablesFor(objects: readonly KubeObject[], options: RenderOptions, family: Family): string {
+  const { node, config, serviceCidrs = [] } = options;
+  return new NftablesRenderer({ family, node, config, serviceCidrs, ...trackersFor(objects, family, node) }).full();
+}
+
 /** userspace mode on a node with nothing on it; which ports its relays get is chance, as on any node. */
 function userspaceFor(objects: readonly KubeObject[], options: RenderOptions): UserspaceMode {
   const { node, config, randomFully = true } = options;
   const host = new Host(new World(1), node.name);
   const backend = new EmulatedBackend(host);
-  const context = { family: 4, node, config, randomFully, backend, ...trackersFor(objects, 4, node) } as const;
+  const context = {
+    family: 4,
+    node,
+    config,
+    randomFully,
+    backend,
+    serviceCidrs: [],
+    ...trackersFor(objects, 4, node),
+  } as const;
   return new UserspaceMode(context, host.root);
 }
 

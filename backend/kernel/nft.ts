@@ -1,16 +1,7 @@
 /** nftables rules through nft(8): one process a transaction, which the kernel applies whole or not at all. */
-import type { SpawnSyncReturns } from "node:child_process";
-import { NetlinkError, type NetnsRef, type NftApply, type NftListOptions } from "../../dataplane/netns/rtnl-ops.ts";
+import type { NetnsRef, NftApply, NftListOptions } from "../../dataplane/netns/rtnl-ops.ts";
 import type { Namespaces } from "./namespaces.ts";
-
-/** Rules of 10,000 services are some tens of megabytes. */
-const LONGEST_OUTPUT = 512 * 1024 * 1024;
-
-type Spawn = (
-  command: string,
-  args: readonly string[],
-  options: { readonly input: string; readonly encoding: "utf8"; readonly maxBuffer: number },
-) => SpawnSyncReturns<string>;
+import { ToolRunner } from "./tool.ts";
 
 /** Which tables there were ("FAMILY NAME"), and the texts of those that the transaction may touch. */
 export type NftSnapshot = { readonly tables: readonly string[]; readonly texts: ReadonlyMap<string, string> };
@@ -31,16 +22,15 @@ function explain(stderr: string): string {
 }
 
 export class Nft {
-  readonly #spaces: Namespaces;
-  #spawn: Spawn | undefined;
+  readonly #tool: ToolRunner;
 
   constructor(spaces: Namespaces) {
-    this.#spaces = spaces;
+    this.#tool = new ToolRunner(spaces, explain);
   }
 
-  /** Loads what running a process needs; before the other methods. */
-  async prepare(): Promise<void> {
-    this.#spawn ??= (await import("node:child_process")).spawnSync as Spawn;
+  /** Before the other methods. */
+  prepare(): Promise<void> {
+    return this.#tool.prepare();
   }
 
   apply(op: NftApply): void {
@@ -82,18 +72,6 @@ export class Nft {
   }
 
   #run(netns: NetnsRef, args: readonly string[], input: string, source?: string): string {
-    const spawn = this.#spawn;
-    if (spawn === undefined) throw new Error("nft: not prepared");
-    const result = this.#spaces.run(netns, () =>
-      spawn("nft", args, { input, encoding: "utf8", maxBuffer: LONGEST_OUTPUT }),
-    );
-    const by = source === undefined ? "nft" : `nft of ${source}`;
-    if (result.error !== undefined) {
-      const { code } = result.error as NodeJS.ErrnoException;
-      throw new NetlinkError(code ?? "EIO", `${by}: ${code === "ENOENT" ? "no such command" : result.error.message}`);
-    }
-    if (result.status === 0) return result.stdout;
-    const words = explain(result.stderr);
-    throw new NetlinkError("EINVAL", `${by}: ${words === "" ? `exit code ${result.status ?? result.signal}` : words}`);
+    return this.#tool.run(netns, { command: "nft", args, input, source });
   }
 }

@@ -22,24 +22,28 @@ export const IPS_DYING = 512;
 export const DIR_ORIGINAL = 0;
 export const DIR_REPLY = 1;
 
+/** Of a packet that is to be tracked in a zone: the zone's number, and above it a bit for each direction that it is for. */
+export const ZONE_ORIGINAL: number = 1 << 16;
+export const ZONE_REPLY: number = 1 << 17;
+
+export function zoneOf(zone: number, dir: number): number {
+  return (zone & (dir === DIR_ORIGINAL ? ZONE_ORIGINAL : ZONE_REPLY)) === 0 ? 0 : zone & 0xffff;
+}
+
 export class Tuple {
   src: number;
   dst: number;
   ports: number;
   readonly proto: number;
-  /** Which direction of its connection it is, and the connection; set in the table. */
-  readonly dir: number;
-  readonly conn: Conn;
-  /** The next in its hash chain. */
-  next: Tuple | null = null;
+  /** The zone that counts in this direction; 0 is the common one. */
+  readonly zone: number;
 
-  constructor(conn: Conn, dir: number, src: number, dst: number, ports: number, proto: number) {
-    this.conn = conn;
-    this.dir = dir;
+  constructor(src: number, dst: number, ports: number, proto: number, zone: number) {
     this.src = src;
     this.dst = dst;
     this.ports = ports;
     this.proto = proto;
+    this.zone = zone;
   }
 }
 
@@ -56,14 +60,19 @@ export class Conn implements CtEntry {
   state = 0;
   /** Interface of a masquerade: the connection ends if the interface goes. */
   masqIfindex = 0;
+  /** Its number in the table; -1 while it is not there. */
+  slot = -1;
+  /** How many connections had been confirmed when this one began; -1 if its tuples may have been taken even then. */
+  begun = 0;
   /** TCP: what is known of both windows; see ct-tcp.ts. */
   tcp: TcpSides | null = null;
 
-  constructor(id: number, src: number, dst: number, ports: number, replyPorts: number, proto: number) {
+  /** `zone` as `skb.ctZone`. */
+  constructor(id: number, src: number, dst: number, ports: number, replyPorts: number, proto: number, zone = 0) {
     this.id = id;
     this.proto = proto;
-    this.original = new Tuple(this, DIR_ORIGINAL, src, dst, ports, proto);
-    this.reply = new Tuple(this, DIR_REPLY, dst, src, replyPorts, proto);
+    this.original = new Tuple(src, dst, ports, proto, zoneOf(zone, DIR_ORIGINAL));
+    this.reply = new Tuple(dst, src, replyPorts, proto, zoneOf(zone, DIR_REPLY));
   }
 
   get confirmed(): boolean {

@@ -2,8 +2,8 @@
  * The connections of a namespace (nf_conntrack_core.c): found by either direction's tuple in one hash, made when a packet
  * begins one, entered in the table when that packet gets through (confirmed), gone when their time is over.
  *
- * Time is looked at when an entry is met, and a few chains are swept with each new entry. Left out: zones, expectations
- * and helpers, accounting.
+ * Time is looked at when an entry is met, and a few others are looked at with each new entry. Left out: expectations and
+ * helpers, accounting.
  */
 import type { NetNs } from "../netns/netns.ts";
 import type { Sysctls } from "../netns/sysctl.ts";
@@ -21,7 +21,9 @@ import {
   IPS_CONFIRMED,
   IPS_DYING,
   IPS_SEEN_REPLY,
+  IPS_SRC_NAT_DONE,
   type Tuple,
+  zoneOf,
 } from "./conn.ts";
 import {
   IP_CT_ESTABLISHED,
@@ -39,10 +41,12 @@ import { tcpProto } from "./ct-tcp.ts";
 import { CtTimeouts } from "./ct-timeouts.ts";
 import { udpProto } from "./ct-udp.ts";
 import { NF_ACCEPT, NF_DROP, NF_INET_PRE_ROUTING } from "./hooks.ts";
+import { TupleTable, tupleHash } from "./tuple-table.ts";
 
-const MIN_BUCKETS = 1024;
-/** Chains swept with each new entry, and looked at for an entry to give up when the table is full. */
-const SWEEP = 8;
+/** Connections looked at with each new one: more than one, so that those that are over do not pile up. */
+const SWEEP = 4;
+/** Places looked at for a connection to give up when the table is full. */
+const EVICTION_RANGE = 16;
 
 export function ctProto(proto: number): CtProto {
   switch (proto) {
@@ -59,21 +63,13 @@ export function ctProto(proto: number): CtProto {
   }
 }
 
-function hash(src: number, dst: number, ports: number, proto: number): number {
-  let h = Math.imul(src ^ (proto << 24), 0xcc9e2d51);
-  h = Math.imul((h << 15) | (h >>> 17), 0x1b873593) ^ dst;
-  h = Math.imul((h << 13) | (h >>> 19), 0x85ebca6b) ^ ports;
-  h = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
-  return h ^ (h >>> 16);
-}
-
 export class Conntrack {
   readonly ns: NetNs;
   readonly timeouts: CtTimeouts = new CtTimeouts();
-  #buckets: (Tuple | null)[] = new Array<Tuple | null>(MIN_BUCKETS).fill(null);
-  #mask: number = MIN_BUCKETS - 1;
-  #sweepAt = 0;
+  readonly #table: TupleTable = new TupleTable();
   #nextId = 1;
+  /** Connections confirmed so far. */
+  #confirmed = 0;
   /** Entries in the table. */
   count = 0;
   /** New connections that found the table full. */
@@ -91,16 +87,24 @@ export class Conntrack {
     this.#sysctls = ns.sysctls;
   }
 
-  /** The direction of a connection that such a packet belongs to; null if there is none. */
-  find(src: number, dst: number, ports: number, proto: number): Tuple | null {
-    let t = this.#buckets[hash(src, dst, ports, proto) & this.#mask] as Tuple | null;
-    while (t !== null) {
-      if (t.src === src && t.dst === dst && t.ports === ports && t.proto === proto) {
-        if (t.conn.expires > this.#loop.time) return t;
-        this.remove(t.conn);
-        return null;
-      }
-      t = t.next;
+  /** The connection that such a packet belongs to, `foundDir` says in which direction; null if there is none. */
+  find(src: number, dst: number, ports: number, proto: number, zone = 0): Conn | null {
+    const conn = this.#table.find(src, dst, ports, proto, zone);
+    if (conn === null || conn.expires > this.#loop.time) return conn;
+    this.remove(conn);
+    return null;
+  }
+
+  get foundDir(): number {
+    return this.#table.dir;
+  }
+
+  /** The connection of a packet in `zone` (`skb.ctZone`): the directions may be in different ones. */
+  #findIn(zone: number, src: number, dst: number, ports: number, proto: number): Conn | null {
+    if (zone === 0) return this.find(src, dst, ports, proto);
+    for (let dir = DIR_ORIGINAL; dir <= DIR_REPLY; dir++) {
+      const conn = this.find(src, dst, ports, proto, zoneOf(zone, dir));
+      if (conn !== null && zoneOf(zone, this.foundDir) === zoneOf(zone, dir)) return conn;
     }
     return null;
   }
@@ -123,9 +127,9 @@ export class Conntrack {
     const src = ipv4.src(b, at) | 0;
     const dst = ipv4.dst(b, at) | 0;
     const ports = proto.ports(b, skb.transport);
-    const found = this.find(src, dst, ports, number);
-    if (found === null) return this.#begin(skb, proto, src, dst, ports, number);
-    const { conn, dir } = found;
+    const conn = this.#findIn(skb.ctZone, src, dst, ports, number);
+    if (conn === null) return this.#begin(skb, proto, src, dst, ports, number);
+    const dir = this.foundDir;
     switch (proto.packet(conn, dir, skb, this.#loop.time, t)) {
       case CT_REPEAT:
         this.remove(conn);
@@ -147,13 +151,14 @@ export class Conntrack {
 
   /** A packet without a connection begins one, if it may (init_conntrack). */
   #begin(skb: Skb, proto: CtProto, src: number, dst: number, ports: number, number: number): number {
-    const conn = new Conn(this.#nextId, src, dst, ports, proto.invert(ports), number);
+    const conn = new Conn(this.#nextId, src, dst, ports, proto.invert(ports), number, skb.ctZone);
     if (!proto.begins(conn, skb)) return NF_ACCEPT;
-    if (this.count >= this.timeouts.max && !this.#giveUpOne(src, dst, ports, number)) {
+    if (this.count >= this.timeouts.max && !this.#giveUpOne(conn)) {
       this.full++;
       return NF_DROP;
     }
     this.#nextId++;
+    conn.begun = this.#confirmed;
     if (proto.packet(conn, DIR_ORIGINAL, skb, this.#loop.time, this.timeouts) === CT_INVALID) return NF_ACCEPT;
     skb.ct = conn;
     skb.ctInfo = IP_CT_NEW;
@@ -170,10 +175,12 @@ export class Conntrack {
     const number = ipv4.protocol(b, at);
     const proto = ctProto(number);
     const ports = proto.invert(proto.ports(b, th));
-    const found = this.find(ipv4.dst(b, at) | 0, ipv4.src(b, at) | 0, ports, number);
-    if (found === null || found.dst !== (ipv4.dst(b, skb.network) | 0)) return;
-    skb.ct = found.conn;
-    skb.ctInfo = found.dir === DIR_REPLY ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
+    const conn = this.#findIn(skb.ctZone, ipv4.dst(b, at) | 0, ipv4.src(b, at) | 0, ports, number);
+    if (conn === null) return;
+    const reply = this.foundDir === DIR_REPLY;
+    if ((reply ? conn.reply : conn.original).dst !== (ipv4.dst(b, skb.network) | 0)) return;
+    skb.ct = conn;
+    skb.ctInfo = reply ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
   }
 
   /**
@@ -183,25 +190,29 @@ export class Conntrack {
   confirm(skb: Skb): number {
     const conn = skb.ct as Conn | null;
     if (conn === null || (conn.status & IPS_CONFIRMED) !== 0 || skb.ctInfo >= IP_CT_ESTABLISHED_REPLY) return NF_ACCEPT;
-    const { original, reply } = conn;
-    const clash =
-      this.find(original.src, original.dst, original.ports, original.proto) ??
-      this.find(reply.src, reply.dst, reply.ports, reply.proto);
-    if (clash !== null) return this.#resolveClash(skb, conn, clash);
+    // What was free when it was looked up last is so still, while no other connection was confirmed.
+    if (conn.begun !== this.#confirmed || (conn.status & IPS_SRC_NAT_DONE) === 0) {
+      const { original, reply } = conn;
+      const clash =
+        this.find(original.src, original.dst, original.ports, original.proto, original.zone) ??
+        this.find(reply.src, reply.dst, reply.ports, reply.proto, reply.zone);
+      if (clash !== null) return this.#resolveClash(skb, conn, clash);
+    }
     conn.expires += this.#loop.time;
     conn.status |= IPS_CONFIRMED;
-    if (this.count * 2 > this.#mask) this.#grow();
-    this.#insert(original);
-    this.#insert(reply);
+    this.#confirmed++;
+    this.#table.insert(conn);
     this.count++;
     this.onConfirm?.(conn);
-    this.#sweep();
+    for (let i = 0; i < SWEEP; i++) {
+      const over = this.#table.sweep(this.#loop.time);
+      if (over !== null) this.remove(over);
+    }
     return NF_ACCEPT;
   }
 
   /** Two first packets of one UDP flow met: the second goes on with the first one's entry (nf_ct_resolve_clash). */
-  #resolveClash(skb: Skb, conn: Conn, clash: Tuple): number {
-    const other = clash.conn;
+  #resolveClash(skb: Skb, conn: Conn, other: Conn): number {
     const same =
       other.proto === ipv4.PROTO_UDP &&
       other.original.src === conn.original.src &&
@@ -219,8 +230,7 @@ export class Conntrack {
   remove(conn: Conn): void {
     if ((conn.status & (IPS_CONFIRMED | IPS_DYING)) !== IPS_CONFIRMED) return;
     conn.status |= IPS_DYING;
-    this.#unlink(conn.original);
-    this.#unlink(conn.reply);
+    this.#table.remove(conn);
     this.count--;
     this.onRemove?.(conn);
   }
@@ -228,9 +238,7 @@ export class Conntrack {
   /** Live entries. */
   *entries(): IterableIterator<Conn> {
     const now = this.#loop.time;
-    for (const head of this.#buckets) {
-      for (let t = head; t !== null; t = t.next) if (t.dir === DIR_ORIGINAL && t.conn.expires > now) yield t.conn;
-    }
+    for (const conn of this.#table) if (conn.expires > now) yield conn;
   }
 
   /** Removes the entries that the predicate takes, as `conntrack -D` does; answers how many. */
@@ -246,66 +254,14 @@ export class Conntrack {
     return [...this.entries()].sort((a, b) => a.id - b.id).map((conn) => formatConn(conn, now));
   }
 
-  #insert(t: Tuple): void {
-    const at = hash(t.src, t.dst, t.ports, t.proto) & this.#mask;
-    t.next = this.#buckets[at] as Tuple | null;
-    this.#buckets[at] = t;
-  }
-
-  #unlink(t: Tuple): void {
-    const at = hash(t.src, t.dst, t.ports, t.proto) & this.#mask;
-    let before = this.#buckets[at] as Tuple | null;
-    if (before === t) {
-      this.#buckets[at] = t.next;
-    } else {
-      while (before !== null && before.next !== t) before = before.next;
-      if (before !== null) before.next = t.next;
-    }
-    t.next = null;
-  }
-
-  #grow(): void {
-    const old = this.#buckets;
-    this.#buckets = new Array<Tuple | null>(old.length * 2).fill(null);
-    this.#mask = this.#buckets.length - 1;
-    for (let t of old) {
-      while (t !== null) {
-        const next: Tuple | null = t.next;
-        this.#insert(t);
-        t = next;
-      }
-    }
-  }
-
-  #sweep(): void {
-    const now = this.#loop.time;
-    for (let i = 0; i < SWEEP; i++) {
-      this.#sweepAt = (this.#sweepAt + 1) & this.#mask;
-      let t = this.#buckets[this.#sweepAt] as Tuple | null;
-      while (t !== null) {
-        const next: Tuple | null = t.next;
-        const conn = t.conn;
-        if (conn.expires <= now) {
-          this.remove(conn);
-          // Both tuples may have been in this chain: start it again.
-          t = this.#buckets[this.#sweepAt] as Tuple | null;
-        } else {
-          t = next;
-        }
-      }
-    }
-  }
-
   /** Makes room in a full table: an entry that is over, or one near the new one's place that is not assured (early_drop). */
-  #giveUpOne(src: number, dst: number, ports: number, proto: number): boolean {
+  #giveUpOne(begun: Conn): boolean {
     const now = this.#loop.time;
-    const start = hash(src, dst, ports, proto);
-    for (let i = 0; i < SWEEP; i++) {
-      for (let t = this.#buckets[(start + i) & this.#mask] as Tuple | null; t !== null; t = t.next) {
-        if (t.conn.expires > now && (t.conn.status & IPS_ASSURED) !== 0) continue;
-        this.remove(t.conn);
-        return true;
-      }
+    const { src, dst, ports, proto, zone } = begun.original;
+    for (const conn of this.#table.near(tupleHash(src, dst, ports, proto, zone), EVICTION_RANGE)) {
+      if (conn.expires > now && (conn.status & IPS_ASSURED) !== 0) continue;
+      this.remove(conn);
+      return true;
     }
     return false;
   }

@@ -98,6 +98,8 @@ export class Nat {
       conn.status |= manip === MANIP_SRC ? IPS_SRC_NAT : IPS_DST_NAT;
     }
     conn.status |= doneBit(manip);
+    // There may have been no free port left: that is found when it is confirmed.
+    if (manip === MANIP_SRC) conn.begun = -1;
   }
 
   /** Nothing is to be translated here; but a connection that clashes with another gets a new source port still. */
@@ -247,8 +249,8 @@ export class Nat {
   }
 
   #taken(src: number, dst: number, ports: number, proto: number, conn: Conn): boolean {
-    const found = this.#table.find(src, dst, ports, proto);
-    return found !== null && found.conn !== conn;
+    const found = this.#table.find(src, dst, ports, proto, conn.reply.zone);
+    return found !== null && found !== conn;
   }
 
   #remember(conn: Conn): void {

@@ -62,6 +62,8 @@ export class Skb {
   ct: CtEntry | null = null;
   /** IP_CT_*: established, related or new, and in which direction. */
   ctInfo = 0;
+  /** The zone to track it in, and for which directions (`netfilter/conn.ts`); 0 for the common one. */
+  ctZone = 0;
   /** Set while the packet has been through PREROUTING on a bridge, so that IP input does not run it twice. */
   sabotage = false;
   /** On its way through another device by a filter of the one that it came in by. */
@@ -163,6 +165,7 @@ function reset(skb: Skb): void {
   skb.dst = null;
   skb.ct = null;
   skb.ctInfo = 0;
+  skb.ctZone = 0;
   skb.sabotage = false;
   skb.redirected = false;
   skb.rejectWith = 0;
@@ -176,6 +179,7 @@ export function scrub(skb: Skb): void {
   skb.dst = null;
   skb.ct = null;
   skb.ctInfo = 0;
+  skb.ctZone = 0;
   skb.physIn = null;
   skb.physOut = null;
   skb.sabotage = false;

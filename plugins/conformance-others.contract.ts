@@ -114,6 +114,167 @@ export function otherPluginsConformance(
       });
     });
 
+    describe("bandwidth", () => {
+      const BRIDGE: JsonObject = {
+        cniVersion: "1.1.0",
+        name: "net",
+        type: "bridge",
+        bridge: "br0",
+        mtu: 1400,
+        ipam: { type: "host-local", ranges: [[{ subnet: "10.1.0.0/24" }]] },
+      };
+      const LIMITS = { ingressRate: 8_000_000, ingressBurst: 80_000, egressRate: 16_000_000, egressBurst: 160_000 };
+      const [DOWN, UP] = [
+        { kind: "tbf", rate: 1_000_000, burst: 10_000, limit: 35_000 },
+        { kind: "tbf", rate: 2_000_000, burst: 20_000, limit: 70_000 },
+      ];
+      const conf = (prevResult: JsonObject, bandwidth: JsonObject = LIMITS, more: JsonObject = {}): JsonObject => ({
+        cniVersion: "1.1.0",
+        name: "net",
+        type: "bandwidth",
+        runtimeConfig: { bandwidth },
+        prevResult,
+        ...more,
+      });
+      const ifbs = async () => (await links("host")).filter((l) => l.kind === "ifb");
+      const added = async (ifname = "eth0") => {
+        const { result } = await node.call("ADD", BRIDGE, { ...at, ifname });
+        return result;
+      };
+      const hostIfname = (result: JsonObject) => String((result.interfaces as JsonObject[])[1]?.name);
+
+      it("limits both directions", async () => {
+        const prev = await added();
+        const { result, error } = await node.call("ADD", conf(prev), at);
+        expect(error.msg).toBe("");
+        const [ifb] = await ifbs();
+        expect(ifb).toMatchObject({ name: expect.stringMatching(/^bwp[0-9a-f]{12}$/), up: true, mtu: 1400 });
+        const veth = hostIfname(prev);
+        const shown = await backend.qdiscs("host");
+        expect(shown).toHaveLength(3);
+        expect(shown).toContainEqual(expect.objectContaining({ dev: veth, ...DOWN }));
+        expect(shown).toContainEqual(expect.objectContaining({ dev: ifb?.name, ...UP }));
+        expect(shown).toContainEqual({ dev: veth, kind: "ingress", redirect: ifb?.name });
+        const own = { name: ifb?.name, mac: ifb?.mac, mtu: 1400 };
+        expect(result).toEqual({ ...prev, interfaces: [...(prev.interfaces as JsonObject[]), own] });
+        expect((await node.call("CHECK", conf(result), at)).error.msg).toBe("");
+        for (let i = 0; i < 2; i++) {
+          expect(await node.call("DEL", conf(result), at)).toMatchObject({ exitCode: 0, stdout: "" });
+          expect(await ifbs()).toEqual([]);
+          expect(await backend.qdiscs("host")).toEqual([]);
+        }
+      });
+
+      it("limits one direction alone", async () => {
+        const prev = await added();
+        const down = { ingressRate: 8_000_000, ingressBurst: 80_000 };
+        const { result } = await node.call("ADD", conf(prev, down), at);
+        expect(result).toEqual(prev);
+        expect(await backend.qdiscs("host")).toMatchObject([{ dev: hostIfname(prev), ...DOWN }]);
+        expect((await node.call("CHECK", conf(result, down), at)).error.msg).toBe("");
+      });
+
+      it("takes the configuration's own limits before those of the runtime", async () => {
+        const prev = await added();
+        await node.call("ADD", conf(prev, LIMITS, { ingressRate: 800, ingressBurst: 8000 }), at);
+        expect(await backend.qdiscs("host")).toMatchObject([{ kind: "tbf", rate: 100, burst: 1000, limit: 1002 }]);
+      });
+
+      it("changes nothing without limits", async () => {
+        const prev = await added();
+        for (const none of [{}, { ingressRate: 0, ingressBurst: 0, egressRate: 0, egressBurst: 0 }]) {
+          const { result } = await node.call("ADD", conf(prev, none), at);
+          expect(result).toEqual(prev);
+          expect((await node.call("CHECK", conf(prev, none), at)).error.msg).toBe("");
+        }
+        expect(await backend.qdiscs("host")).toEqual([]);
+      });
+
+      it("limits a second interface of a container too", async () => {
+        const second = { ...at, ifname: "eth1" };
+        const one = (await node.call("ADD", conf(await added()), at)).result;
+        const two = (await node.call("ADD", conf(await added("eth1")), second)).result;
+        expect(await ifbs()).toHaveLength(2);
+        await node.call("DEL", conf(one), at);
+        expect(await ifbs()).toHaveLength(1);
+        expect((await node.call("CHECK", conf(two), second)).error.msg).toBe("");
+        await node.call("DEL", conf(two), second);
+        expect(await ifbs()).toEqual([]);
+      });
+
+      it("finds at CHECK what somebody changed", async () => {
+        const prev = await added();
+        const { result } = await node.call("ADD", conf(prev), at);
+        const check = () => node.call("CHECK", conf(result), at);
+        const other = { ...LIMITS, ingressRate: 4_000_000 };
+        expect((await node.call("CHECK", conf(result, other), at)).error.code).toBe(104);
+        await backend.apply([{ op: "qdisc.del", netns: "host", dev: hostIfname(prev), kind: "ingress" }]);
+        expect((await check()).error.msg).toContain("is not redirected to bwp");
+        await backend.apply([{ op: "link.del", netns: "host", name: (await ifbs())[0]?.name ?? "" }]);
+        expect((await check()).error.msg).toBe("ifb device of eth0: is not there");
+        await backend.apply([{ op: "qdisc.del", netns: "host", dev: hostIfname(prev), kind: "tbf" }]);
+        expect((await check()).error.msg).toContain("found nothing, expected rate 1000000 burst 10000 limit 35000");
+      });
+
+      it("deletes without a namespace and without a result", async () => {
+        await node.call("ADD", conf(await added()), at);
+        await backend.delNetns(netns);
+        const { prevResult: _, ...bare } = conf({});
+        expect((await node.call("DEL", bare, { netns: "" })).exitCode).toBe(0);
+        expect(await ifbs()).toEqual([]);
+      });
+
+      it("collects the devices of dead attachments, and half made ones, but nobody else's", async () => {
+        await node.call("ADD", conf(await added()), at);
+        const second = { ...at, ifname: "eth1" };
+        await node.call("ADD", conf(await added("eth1")), second);
+        await backend.apply([
+          { op: "link.add", netns: "host", name: "bwp0123456789ab", kind: "ifb" },
+          { op: "link.add", netns: "host", name: "ifb7", kind: "ifb" },
+        ]);
+        const { prevResult: _, ...bare } = conf({});
+        const valid = [{ containerID: "c1", ifname: "eth1" }];
+        const gc = (name: string) => node.call("GC", { ...bare, name, "cni.dev/valid-attachments": valid });
+        expect((await gc("net")).error.msg).toBe("");
+        const kept = (await ifbs()).map((l) => l.alias || l.name).sort();
+        expect(kept).toEqual(["ifb7", "podwire:net:c1:eth1"]);
+        await gc("other");
+        expect(await ifbs()).toHaveLength(2);
+      });
+
+      it.each<[string, JsonObject, number, string]>([
+        [
+          "a rate without a burst",
+          { ingressRate: 8000 },
+          7,
+          "runtimeConfig.bandwidth.ingressBurst: found nothing, expected at least 8 bits where ingressRate is given",
+        ],
+        ["a burst without a rate", { egressBurst: 8000 }, 7, "runtimeConfig.bandwidth.egressRate: found nothing"],
+        ["a rate of some bits", { egressRate: 7, egressBurst: 8000 }, 7, "runtimeConfig.bandwidth.egressRate: found 7"],
+        ["a negative rate", { egressRate: -1, egressBurst: 1 }, 7, "runtimeConfig.bandwidth.egressRate: found -1"],
+        [
+          "a burst beyond the kernel's",
+          { egressRate: 8, egressBurst: 34_359_738_368 },
+          7,
+          "runtimeConfig.bandwidth.egressBurst: found 34359738368, expected less than 32 Gbit",
+        ],
+      ])("refuses %s", async (_, limits, code, msg) => {
+        const { error } = await node.call("ADD", conf(await added(), limits), at);
+        expect(error.code).toBe(code);
+        expect(error.msg.startsWith(msg), error.msg).toBe(true);
+        expect(await backend.qdiscs("host")).toEqual([]);
+      });
+
+      it("refuses subnets, and a list in which nobody made a veth", async () => {
+        const prev = await added();
+        const subnets = conf(prev, LIMITS, { unshapedSubnets: ["10.0.0.0/8"] });
+        expect((await node.call("ADD", subnets, at)).error).toMatchObject({ code: 2 });
+        const none = conf({ cniVersion: "1.1.0", interfaces: [] });
+        expect((await node.call("ADD", none, at)).error).toMatchObject({ code: 7 });
+        expect(await backend.qdiscs("host")).toEqual([]);
+      });
+    });
+
     describe("ptp", () => {
       const conf = (more: JsonObject = {}): JsonObject => ({
         cniVersion: "1.1.0",

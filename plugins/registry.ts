@@ -5,6 +5,7 @@ import { staticIpam } from "./ipam/static.ts";
 import { bridge } from "./main/bridge.ts";
 import { loopback } from "./main/loopback.ts";
 import { ptp } from "./main/ptp.ts";
+import { bandwidth } from "./meta/bandwidth.ts";
 import { firewall } from "./meta/firewall.ts";
 import { flannel } from "./meta/flannel.ts";
 import { portmap } from "./meta/portmap.ts";
@@ -19,6 +20,7 @@ export const PLUGINS: PluginSet = {
   static: staticIpam,
   flannel,
   portmap,
+  bandwidth,
   firewall,
   tuning,
 };

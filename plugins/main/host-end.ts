@@ -34,6 +34,11 @@ export function aliasOp(network: string, owner: Owner, hostIfname: string): Rtnl
   return { op: "link.set", netns: "host", name: hostIfname, alias: hostAlias(network, owner) };
 }
 
+/** Whether an alias names an attachment of this network that is not listed. */
+export function isStaleAlias(alias: string, network: string, valid: readonly Owner[]): boolean {
+  return alias.startsWith(`${PREFIX}:${part(network)}:`) && !valid.some((owner) => hostAlias(network, owner) === alias);
+}
+
 /** The host ends of a network that belong to none of its attachments. */
 export function staleEnds(links: readonly LinkInfo[], network: string, valid: readonly Owner[]): readonly LinkInfo[] {
   const live = new Set(valid.map((owner) => hostAlias(network, owner)));

@@ -10,7 +10,7 @@ import type { IpSets } from "./ipset.ts";
 import { OptionError } from "./options.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
-import type { Chain, Policy, Rule } from "./rules.ts";
+import { type Chain, jumpChanges, type Policy, type Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
 import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
 import { targetModule } from "./target/registry.ts";
@@ -369,7 +369,11 @@ class Restore {
         return;
       default:
         // -Z: counters start anew.
-        for (const n of name === "" ? table.names() : [name]) own(this.#chain(table, n)).zero = true;
+        for (const n of name === "" ? table.names() : [name]) {
+          const chain = this.#chain(table, n);
+          chain.zero = true;
+          chain.changed = true;
+        }
     }
   }
 
@@ -415,7 +419,8 @@ class Restore {
       return;
     }
     for (const rule of this.#rules(text)) {
-      const at = chain.rules.findIndex((r) => r === rule || sameRule(r, rule));
+      const very = chain.rules.indexOf(rule);
+      const at = very >= 0 ? very : chain.rules.findIndex((r) => sameRule(r, rule));
       if (at < 0) throw new OptionError("", `chain ${name} has no rule ${rule.text}`);
       chain.rules.splice(at, 1);
       chain.lines.splice(at, 1);
@@ -459,9 +464,7 @@ class Restore {
   /** Removed chains must not be led to, jumps must not go in circles, targets must stand where they can work. */
   #validate(table: StagedTable): void {
     const graph = new Graph(table, (chain) => this.#made(chain));
-    for (const [name, chain] of table.chains) {
-      if (chain === null) graph.checkRemoved(name);
-    }
+    graph.checkRemoved([...table.chains.keys()].filter((name) => table.chains.get(name) === null));
     for (const chain of table.chains.values()) if (chain?.changed) graph.checkChain(chain);
   }
 
@@ -477,7 +480,13 @@ class Restore {
   }
 
   #made(chain: Staged): Chain {
-    chain.made ??= this.#options.cache.chain(chain.name, chain.policy, chain.rules, chain.lines);
+    chain.made ??= this.#options.cache.chain(
+      chain.name,
+      chain.policy,
+      chain.rules,
+      chain.lines,
+      chain.state?.chain ?? null,
+    );
     return chain.made;
   }
 
@@ -614,21 +623,31 @@ class Graph {
     return this.#made(staged).jumps;
   }
 
-  checkRemoved(name: string): void {
-    const table = this.#table;
-    let refs = table.fresh ? 0 : (table.base?.refs.get(name) ?? 0);
-    for (const [other, chain] of table.chains) {
-      if (!table.fresh) refs -= table.base?.chains.get(other)?.chain.jumps.get(name) ?? 0;
-      if (chain !== null) refs += this.#jumpsOf(other).get(name) ?? 0;
+  /** How many more jumps lead from a staged chain to each other than before. */
+  #changes(name: string, chain: Staged | null): ReadonlyMap<string, number> {
+    const state = this.#table.fresh ? undefined : this.#table.base?.chains.get(name);
+    const rules = chain === null ? [] : chain.rules;
+    return jumpChanges(state?.chain.rules ?? [], rules);
+  }
+
+  /** Chains that are to go, and to which jumps would still lead. */
+  checkRemoved(names: readonly string[]): void {
+    if (names.length === 0) return;
+    const total = new Map<string, number>();
+    for (const [name, chain] of this.#table.chains) {
+      if (chain !== null && !chain.changed) continue;
+      for (const [to, by] of this.#changes(name, chain)) total.set(to, (total.get(to) ?? 0) + by);
     }
-    if (refs > 0) throw new OptionError("", `chain ${name} is in use (${refs} references)`);
+    for (const name of names) {
+      const refs = (this.#table.fresh ? 0 : (this.#table.base?.refs.get(name) ?? 0)) + (total.get(name) ?? 0);
+      if (refs > 0) throw new OptionError("", `chain ${name} is in use (${refs} references)`);
+    }
   }
 
   /** Looks at what is new in a chain: where its jumps lead, and which hooks its targets allow. */
   checkChain(chain: Staged): void {
-    const before = this.#table.fresh ? NO_JUMPS : (chain.state?.chain.jumps ?? NO_JUMPS);
-    for (const to of this.#jumpsOf(chain.name).keys()) {
-      if (!before.has(to)) this.#checkCircle(chain.name, to);
+    for (const [to, by] of this.#changes(chain.name, chain)) {
+      if (by > 0) this.#checkCircle(chain.name, to);
     }
     if (chain.policy !== null) this.#checkHook(chain.name, hookOf(chain.name), new Set());
   }

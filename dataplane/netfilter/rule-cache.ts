@@ -29,12 +29,18 @@ export class RuleCache {
     return rules;
   }
 
-  /** A chain of these rules: the one that was made last under its name, if it is the same. */
-  chain(name: string, policy: Policy | null, rules: readonly Rule[], lines: readonly number[]): Chain {
+  /** A chain of these rules, in place of `old`: the one that was made last under its name, if it is the same. */
+  chain(
+    name: string,
+    policy: Policy | null,
+    rules: readonly Rule[],
+    lines: readonly number[],
+    old: Chain | null,
+  ): Chain {
     const known = this.#chains.get(name);
     if (known !== undefined && known.policy === policy && same(known.rules, rules) && same(known.lines, lines))
       return known;
-    const made = new Chain(name, policy, rules, lines);
+    const made = new Chain(name, policy, rules, lines, old);
     this.#chains.set(name, made);
     if (this.#chains.size > LIMIT) this.#chains.delete(this.#chains.keys().next().value as string);
     return made;

@@ -132,8 +132,6 @@ const INDEX_MIN = 8;
 
 export type Policy = "ACCEPT" | "DROP";
 
-const NO_JUMPS: ReadonlyMap<string, number> = new Map();
-
 export class Chain {
   readonly name: string;
   /** Null for a chain that a user made. */
@@ -143,27 +141,75 @@ export class Chain {
   readonly lines: readonly number[];
   /** How many rules make connections be tracked. */
   readonly tracking: number;
-  /** The chains that rules lead to, and how often. */
-  readonly jumps: ReadonlyMap<string, number>;
+  #jumps: ReadonlyMap<string, number> | null = null;
   /** Made when the first packet meets the chain; null where the chain is walked rule by rule. */
   index: ChainIndex | null | undefined;
 
-  constructor(name: string, policy: Policy | null, rules: readonly Rule[], lines: readonly number[]) {
+  /** `old`: a chain that this one is nearly like; what is known of it need not be found out again. */
+  constructor(
+    name: string,
+    policy: Policy | null,
+    rules: readonly Rule[],
+    lines: readonly number[],
+    old: Chain | null = null,
+  ) {
     this.name = name;
     this.policy = policy;
     this.rules = rules;
     this.lines = lines;
     this.index = rules.length < INDEX_MIN ? null : undefined;
-    let tracking = 0;
-    let jumps: Map<string, number> | null = null;
-    for (const rule of rules) {
-      if (rule.tracks) tracking++;
-      const target = rule.target;
-      if (target === null || target.kind !== "jump") continue;
-      jumps ??= new Map();
-      jumps.set(target.chain, (jumps.get(target.chain) ?? 0) + 1);
+    if (old === null || rules.length < INDEX_MIN) {
+      this.tracking = tracking(rules, 0, rules.length);
+      return;
     }
-    this.tracking = tracking;
-    this.jumps = jumps ?? NO_JUMPS;
+    const { from, end, oldEnd } = difference(old.rules, rules);
+    this.tracking = old.tracking - tracking(old.rules, from, oldEnd) + tracking(rules, from, end);
+    this.index = old.index?.edited(from, oldEnd - from, rules.slice(from, end)) ?? undefined;
   }
+
+  /** The chains that rules lead to, and how often. */
+  get jumps(): ReadonlyMap<string, number> {
+    if (this.#jumps === null) {
+      const jumps = new Map<string, number>();
+      countJumps(jumps, this.rules, 0, this.rules.length, 1);
+      this.#jumps = jumps;
+    }
+    return this.#jumps;
+  }
+}
+
+function tracking(rules: readonly Rule[], from: number, end: number): number {
+  let n = 0;
+  for (let i = from; i < end; i++) if ((rules[i] as Rule).tracks) n++;
+  return n;
+}
+
+function countJumps(into: Map<string, number>, rules: readonly Rule[], from: number, end: number, sign: number): void {
+  for (let i = from; i < end; i++) {
+    const { chain } = rules[i] as Rule;
+    if (chain !== "") into.set(chain, (into.get(chain) ?? 0) + sign);
+  }
+}
+
+/** Where two lists of rules differ: from `from` to before `end` and `oldEnd`. */
+function difference(old: readonly Rule[], now: readonly Rule[]): { from: number; end: number; oldEnd: number } {
+  let end = now.length;
+  let oldEnd = old.length;
+  const short = Math.min(end, oldEnd);
+  let from = 0;
+  while (from < short && old[from] === now[from]) from++;
+  while (end > from && oldEnd > from && old[oldEnd - 1] === now[end - 1]) {
+    end--;
+    oldEnd--;
+  }
+  return { from, end, oldEnd };
+}
+
+/** How many more jumps lead to each chain, after one list of rules takes the place of another. */
+export function jumpChanges(old: readonly Rule[], now: readonly Rule[]): ReadonlyMap<string, number> {
+  const { from, end, oldEnd } = difference(old, now);
+  const changes = new Map<string, number>();
+  countJumps(changes, now, from, end, 1);
+  countJumps(changes, old, from, oldEnd, -1);
+  return changes;
 }

@@ -9,7 +9,7 @@ import {
   NF_INET_POST_ROUTING,
   NF_INET_PRE_ROUTING,
 } from "./hooks.ts";
-import { Chain } from "./rules.ts";
+import { Chain, jumpChanges } from "./rules.ts";
 
 /** Tables in the order in which iptables-save prints them, with the chains that the kernel has in them. */
 export const TABLES: Readonly<Record<string, readonly string[]>> = {
@@ -87,11 +87,7 @@ export class TableState {
   /** One chain in place of another: mostly they lead to the same. */
   exchange(old: Chain, now: Chain): void {
     this.tracking += now.tracking - old.tracking;
-    for (const [to, count] of now.jumps) {
-      const before = old.jumps.get(to) ?? 0;
-      if (before !== count) this.#refer(to, count - before);
-    }
-    for (const [to, count] of old.jumps) if (!now.jumps.has(to)) this.#refer(to, -count);
+    for (const [to, by] of jumpChanges(old.rules, now.rules)) if (by !== 0) this.#refer(to, by);
   }
 
   #refer(to: string, by: number): void {

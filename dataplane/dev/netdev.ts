@@ -43,7 +43,7 @@ export interface RxHandler {
   receive(dev: NetDev, skb: Skb): void;
 }
 
-/** An IPv4 address of an interface. */
+/** An address of an interface; `broadcast` is 0 for IPv6. */
 export type IfAddr = {
   readonly address: Ipv4Addr;
   readonly prefixLen: number;
@@ -73,7 +73,9 @@ export class NetDev implements PacketSink {
   /** The bridge that this interface is a port of. */
   master: NetDev | null = null;
   addrs: IfAddr[] = [];
-  /** IPv4 neighbours of this interface, by address as a signed 32-bit integer. */
+  /** Addresses of IPv6, as keys (ip-key.ts). */
+  addrs6: IfAddr[] = [];
+  /** Neighbours of this interface, by address as a signed 32-bit integer or by key. */
   readonly neighs: Map<number, Neigh> = new Map();
   taps: Tap[] | null = null;
   rxPackets = 0;
@@ -166,6 +168,7 @@ export class NetDev implements PacketSink {
     const ns = this.ns;
     if (this.linkHeaderLen !== 0) skb.data = skb.network;
     if (skb.protocol === ethernet.ETH_P_IP) ns.handlers.ipv4(ns, skb);
+    else if (skb.protocol === ethernet.ETH_P_IPV6) ns.handlers.ipv6(ns, skb);
     else if (skb.protocol === ethernet.ETH_P_ARP && this.linkHeaderLen !== 0) ns.handlers.arp(ns, skb);
     else drop(ns, skb, DropReason.UNHANDLED_PROTO);
   }

@@ -88,7 +88,7 @@ describe("Fib", () => {
     [{ op: "route.add", dst: "10.5.0.0/16", via: "10.0.0.1" }, "EINVAL", "address of this host"],
     [{ op: "route.add", dst: "10.0.0.0/24", dev: "d0" }, "EEXIST", "exists"],
     [{ op: "route.del", dst: "10.5.0.0/16" }, "ESRCH", "does not exist"],
-    [{ op: "route.add", dst: "fd00::/64", dev: "d0" }, "EAFNOSUPPORT", "IPv6"],
+    [{ op: "route.add", dst: "fd00::g/64", dev: "d0" }, "EINVAL", "not an IP prefix"],
     [{ op: "route.add", dst: "10.5.0.0/16" }, "ENODEV", "neither"],
   ])("refuses %j", (op, code, text) => {
     expect(() => applyOps(host(), [{ netns: "host", ...op } as RtnlOp])).toThrow(

@@ -1,6 +1,6 @@
 /**
- * The forwarding information base of a namespace, IPv4: the local table, then main (net/ipv4/fib_frontend.c,
- * fib_semantics.c). Routes of one prefix are ordered by metric; those over a device that is down are passed over.
+ * The forwarding information base of a namespace, IPv4 and IPv6: the local table, then main (net/ipv4/fib_frontend.c,
+ * fib_semantics.c, net/ipv6/ip6_fib.c). Routes of one prefix are ordered by metric; those over a device that is down are passed over.
  *
  * Lookups are answered from a direct-mapped cache of decisions (Dst). Any change of routes, addresses or devices starts a
  * new generation, which outdates all of them at once, also those that sockets and tunnels hold.
@@ -8,9 +8,11 @@
  * Left out: policy rules and other tables than these two (they are stored and dumped, not consulted), multipath, TOS.
  */
 import type { NetDev } from "../dev/netdev.ts";
+import { isKey6, widthOf } from "../wire/ip-key.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 import { maskOf } from "../wire/prefix.ts";
 import { Lpm } from "./lpm.ts";
+import { Lpm6 } from "./lpm6.ts";
 import { Dst, type Route, RT_TABLE_LOCAL, RT_TABLE_MAIN } from "./route.ts";
 
 /** Decisions that are kept: a table begins small, and grows while it loses decisions that still stand. */
@@ -20,9 +22,12 @@ const CACHE_MAX = 16_384;
 const PMTU_EXPIRES = 600_000;
 /** The smallest path MTU that is believed (ip_rt_min_pmtu). */
 const MIN_PMTU = 552;
+/** The least MTU of IPv6 (RFC 8200 section 5). */
+const MIN_PMTU6 = 1280;
 
 export class Fib {
   readonly #tables = new Map<number, Lpm<Route[]>>();
+  readonly #tables6 = new Map<number, Lpm6<Route[]>>();
   #cache: (Dst | null)[] = new Array<Dst | null>(CACHE_MIN).fill(null);
   #lost = 0;
   readonly #pmtu = new Map<number, { readonly mtu: number; readonly expires: number }>();
@@ -72,7 +77,7 @@ export class Fib {
   lookup(address: Ipv4Addr, oif: NetDev | null = null): Route | null {
     for (const id of [RT_TABLE_LOCAL, RT_TABLE_MAIN]) {
       let found: Route | undefined;
-      this.#tables.get(id)?.lookup(address, (routes) => {
+      (isKey6(address) ? this.#tables6 : this.#tables).get(id)?.lookup(address, (routes) => {
         found = routes.find((r) => usable(r) && (oif === null || r.dev === oif));
         return found !== undefined;
       });
@@ -86,12 +91,12 @@ export class Fib {
    * one of the same metric, or, for the routes that the kernel itself adds, one by the same device as well (NLM_F_APPEND).
    */
   add(route: Route): boolean {
-    const table = this.#table(route.table);
+    const table = this.#table(route);
     const list = table.get(route.network, route.len) ?? [];
     if (list.some((r) => r.metric === route.metric && r.type === route.type && sameWay(r, route))) return false;
     const at = list.findIndex((r) => r.metric > route.metric);
     table.set(route.network, route.len, at < 0 ? [...list, route] : [...list.slice(0, at), route, ...list.slice(at)]);
-    if (route.type === "local" && route.len === 32) {
+    if (route.type === "local" && route.len === widthOf(route.network)) {
       const key = route.network | 0;
       this.#locals.set(key, (this.#locals.get(key) ?? 0) + 1);
     }
@@ -101,7 +106,7 @@ export class Fib {
 
   /** Removes this very route. */
   remove(route: Route): boolean {
-    const table = this.#table(route.table);
+    const table = this.#table(route);
     const list = table.get(route.network, route.len);
     if (list === undefined || !list.includes(route)) return false;
     if (list.length === 1) table.delete(route.network, route.len);
@@ -111,7 +116,7 @@ export class Fib {
         route.len,
         list.filter((r) => r !== route),
       );
-    if (route.type === "local" && route.len === 32) {
+    if (route.type === "local" && route.len === widthOf(route.network)) {
       const key = route.network | 0;
       const count = (this.#locals.get(key) ?? 1) - 1;
       if (count === 0) this.#locals.delete(key);
@@ -123,19 +128,23 @@ export class Fib {
 
   /** The routes of one prefix in one table, by metric. */
   at(network: Ipv4Addr, len: number, table: number): readonly Route[] {
-    return this.#tables.get(table)?.get(network, len) ?? [];
+    return (isKey6(network) ? this.#tables6 : this.#tables).get(table)?.get(network, len) ?? [];
   }
 
   /** All routes, table by table, longest prefixes first. */
   *routes(): IterableIterator<Route> {
     for (const table of this.#tables.values()) for (const list of table.values()) yield* list;
+    for (const table of this.#tables6.values()) for (const list of table.values()) yield* list;
   }
 
   /** A router said that `mtu` octets are the most for this destination (ICMP fragmentation needed). */
   learnMtu(address: Ipv4Addr, mtu: number, now: number): void {
     const known = this.dst(address).mtu;
     if (mtu >= known) return;
-    this.#pmtu.set(address | 0, { mtu: Math.max(mtu, Math.min(MIN_PMTU, known)), expires: now + PMTU_EXPIRES });
+    this.#pmtu.set(address | 0, {
+      mtu: Math.max(mtu, Math.min(isKey6(address) ? MIN_PMTU6 : MIN_PMTU, known)),
+      expires: now + PMTU_EXPIRES,
+    });
     this.#gen++;
   }
 
@@ -156,11 +165,12 @@ export class Fib {
     return new Dst(address, route, mtu, this.#gen);
   }
 
-  #table(id: number): Lpm<Route[]> {
-    let table = this.#tables.get(id);
+  #table({ table: id, network }: Route): Lpm<Route[]> | Lpm6<Route[]> {
+    const tables: Map<number, Lpm<Route[]> | Lpm6<Route[]>> = isKey6(network) ? this.#tables6 : this.#tables;
+    let table = tables.get(id);
     if (table === undefined) {
-      table = new Lpm();
-      this.#tables.set(id, table);
+      table = isKey6(network) ? new Lpm6() : new Lpm();
+      tables.set(id, table);
     }
     return table;
   }

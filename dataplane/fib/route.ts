@@ -1,7 +1,8 @@
-/** A route and what a lookup answers. Numbers are rtnetlink's (rtnetlink.h). */
+/** A route and what a lookup answers. Numbers are rtnetlink's (rtnetlink.h); addresses of IPv6 are keys (ip-key.ts). */
 import type { NetDev } from "../dev/netdev.ts";
 import type { Neigh } from "../neigh/neigh.ts";
-import { formatIpv4, type Ipv4Addr } from "../wire/ipv4-addr.ts";
+import { formatIp, widthOf } from "../wire/ip-key.ts";
+import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 
 export const RT_TABLE_MAIN = 254;
 export const RT_TABLE_LOCAL = 255;
@@ -33,9 +34,10 @@ export type Route = {
 
 /** As ip-route(8) prints it. */
 export function formatRoute(r: Route): string {
-  const dst = r.len === 0 ? "default" : r.len === 32 ? formatIpv4(r.network) : `${formatIpv4(r.network)}/${r.len}`;
+  const network = formatIp(r.network);
+  const dst = r.len === 0 ? "default" : r.len === widthOf(r.network) ? network : `${network}/${r.len}`;
   const words = [r.type === "unicast" ? dst : `${r.type} ${dst}`];
-  if (r.gateway !== 0) words.push(`via ${formatIpv4(r.gateway)}`);
+  if (r.gateway !== 0) words.push(`via ${formatIp(r.gateway)}`);
   if (r.dev !== null) words.push(`dev ${r.dev.name}`);
   if (r.onlink) words.push("onlink");
   if (r.metric !== 0) words.push(`metric ${r.metric}`);

@@ -14,6 +14,7 @@ import type { Skb } from "../skb/skb.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import { formatIp } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 import { formatIpv4 } from "../wire/ipv4-addr.ts";
@@ -113,6 +114,6 @@ function isMulticast(address: Ipv4Addr): boolean {
 export function traceRoute(ns: NetNs, skb: Skb): void {
   const dst = skb.dst;
   if (dst === null) return;
-  const text = dst.route === null ? `no route to ${formatIpv4(dst.address)}` : formatRoute(dst.route);
+  const text = dst.route === null ? `no route to ${formatIp(dst.address)}` : formatRoute(dst.route);
   skb.trace?.report(ns, skb, { step: "route", text });
 }

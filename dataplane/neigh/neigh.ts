@@ -1,6 +1,6 @@
 /**
- * Neighbours, IPv4: who has which MAC, with the NUD states of RFC 4861 section 7.3 as net/core/neighbour.c runs them for
- * ARP.
+ * Neighbours: who has which MAC, with the NUD states of RFC 4861 section 7.3 as net/core/neighbour.c runs them for ARP and
+ * for neighbour discovery. IPv6 addresses are keys (ip-key.ts).
  *
  *   NONE ─use→ INCOMPLETE ─answer→ REACHABLE ─30 s→ STALE ─use→ DELAY ─5 s→ PROBE ─answer→ REACHABLE
  *                  └─3 requests, 1 s apart, unanswered→ FAILED ←─3 unicast requests unanswered─┘
@@ -15,9 +15,11 @@ import type { Skb } from "../skb/skb.ts";
 import { setU16, setU32 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
-import { formatIpv4, type Ipv4Addr } from "../wire/ipv4-addr.ts";
+import { formatIp, isKey6 } from "../wire/ip-key.ts";
+import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 import { formatMac, type Mac } from "../wire/mac-addr.ts";
-import { solicit } from "./arp-send.ts";
+import { solicit as solicitArp } from "./arp-send.ts";
+import { solicit as solicitNd } from "./ndisc-send.ts";
 
 /** NUD states (neighbour.h). */
 export const NUD_INCOMPLETE = 0x01;
@@ -205,6 +207,7 @@ function probe(ns: NetNs, neigh: Neigh): void {
   }
   neigh.probes++;
   neigh.timer = ns.world.loop.schedule(RETRANS_TIME, () => probe(ns, neigh));
+  const solicit = isKey6(neigh.address) ? solicitNd : solicitArp;
   solicit(ns, neigh.dev, neigh.address, neigh.state === NUD_PROBE ? neigh.mac : null, neigh.queue.at(-1) ?? null);
 }
 
@@ -215,6 +218,6 @@ function fail(ns: NetNs, neigh: Neigh): void {
 }
 
 function reportNeigh(ns: NetNs, neigh: Neigh, skb: Skb): void {
-  const text = `${formatIpv4(neigh.address)} is ${formatMac(neigh.mac)} (${nudName(neigh.state)})`;
+  const text = `${formatIp(neigh.address)} is ${formatMac(neigh.mac)} (${nudName(neigh.state)})`;
   skb.trace?.report(ns, skb, { step: "neighbor", dev: neigh.dev.name, text });
 }

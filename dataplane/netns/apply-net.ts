@@ -7,24 +7,39 @@ import { type Route, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN } from "../
 import type { Host } from "../host/host.ts";
 import { NUD_PERMANENT, NUD_REACHABLE, NUD_STALE, neighFor, neighRemove, neighUpdate } from "../neigh/neigh.ts";
 import { Vxlan } from "../tunnel/vxlan.ts";
-import { type Ipv4Addr, parseIpv4 } from "../wire/ipv4-addr.ts";
+import { type IpKey, isKey6, isLinkLocal6, key6, octets6, parseIp, parsePrefix } from "../wire/ip-key.ts";
+import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 import { type Mac, parseMac } from "../wire/mac-addr.ts";
-import { maskOf, type Prefix4, parsePrefix4 } from "../wire/prefix.ts";
+import { maskOf, network6 } from "../wire/prefix.ts";
 import { existing } from "./apply-link.ts";
 import { addAddr, removeAddr, scopeOf, type Undo } from "./link.ts";
+import { addAddr6, removeAddr6 } from "./link6.ts";
 import type { NetNs } from "./netns.ts";
 import { type AddrOp, type FdbOp, type NeighOp, NetlinkError, type RouteOp, type SysctlSet } from "./rtnl-ops.ts";
 
+/** Of IPv6 routes that somebody adds (IP6_RT_PRIO_USER). */
+const METRIC6 = 1024;
+
 export function addrOp(host: Host, op: AddrOp, undo: Undo[]): void {
   const dev = existing(host.netns(op.netns), op.dev);
-  const { addr, len } = prefix(op.address.includes("/") ? op.address : `${op.address}/32`, "address");
-  const found = dev.addrs.find((a) => a.address === addr && a.prefixLen === len);
+  const { addr, len } = prefix(
+    op.address.includes("/") ? op.address : `${op.address}/${op.address.includes(":") ? 128 : 32}`,
+    "address",
+  );
+  const six = isKey6(addr);
+  const found = (six ? dev.addrs6 : dev.addrs).find((a) => a.address === addr && (six || a.prefixLen === len));
   if (op.op === "addr.del") {
     if (found === undefined) throw new NetlinkError("EADDRNOTAVAIL", `address ${op.address} is not on ${op.dev}`);
-    undo.push(removeAddr(dev, found));
+    undo.push(six ? removeAddr6(dev, found) : removeAddr(dev, found));
     return;
   }
   if (found !== undefined) throw new NetlinkError("EEXIST", `address ${op.address} is on ${op.dev} already`);
+  if (six) {
+    if (dev.ns.sysctls.ipv6Disabled(dev.name)) throw new NetlinkError("EACCES", `IPv6 is disabled on ${op.dev}`);
+    const scope = scopeOf(op.scope, isLinkLocal6(addr) ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
+    undo.push(addAddr6(dev, { address: addr, prefixLen: len, broadcast: 0, scope }));
+    return;
+  }
   const broadcast = len >= 31 ? 0 : (((addr | ~maskOf(len)) >>> 0) as Ipv4Addr);
   undo.push(addAddr(dev, { address: addr, prefixLen: len, broadcast, scope: scopeOf(op.scope) }));
 }
@@ -33,12 +48,16 @@ export function routeOp(host: Host, op: RouteOp, undo: Undo[]): void {
   const ns = host.netns(op.netns);
   const fib = ns.fib;
   const { addr, len } = prefix(
-    op.dst === "default" ? "0.0.0.0/0" : op.dst.includes("/") ? op.dst : `${op.dst}/32`,
+    op.dst === "default"
+      ? defaultOf(op)
+      : op.dst.includes("/")
+        ? op.dst
+        : `${op.dst}/${op.dst.includes(":") ? 128 : 32}`,
     "route",
   );
-  if (networkOf(addr, len) !== addr) throw new NetlinkError("EINVAL", `route ${op.dst}: host bits are set`);
+  if (networkKey(addr, len) !== addr) throw new NetlinkError("EINVAL", `route ${op.dst}: host bits are set`);
   const table = op.table ?? RT_TABLE_MAIN;
-  const metric = op.metric ?? 0;
+  const metric = op.metric ?? (isKey6(addr) ? METRIC6 : 0);
   if (op.op === "route.del") {
     const found = fib.at(addr, len, table).find((r) => matches(r, op));
     if (found === undefined) throw new NetlinkError("ESRCH", `route ${op.dst} does not exist in ${ns.node}/${ns.name}`);
@@ -85,7 +104,8 @@ function resolve(ns: NetNs, op: RouteOp, network: Ipv4Addr, len: number, table: 
       dev = covering.dev;
     }
   }
-  const scope = scopeOf(op.scope, gateway === 0 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
+  const direct = isKey6(network) ? RT_SCOPE_UNIVERSE : RT_SCOPE_LINK;
+  const scope = scopeOf(op.scope, gateway === 0 ? direct : RT_SCOPE_UNIVERSE);
   return { network, len, type, table, dev, gateway, onlink, src, scope, metric, mtu, proto };
 }
 
@@ -93,7 +113,7 @@ function resolve(ns: NetNs, op: RouteOp, network: Ipv4Addr, len: number, table: 
 function matches(route: Route, op: RouteOp): boolean {
   if (op.metric !== undefined && op.metric !== route.metric) return false;
   if (op.dev !== undefined && op.dev !== route.dev?.name) return false;
-  return op.via === undefined || parseIpv4(op.via) === route.gateway;
+  return op.via === undefined || parseIp(op.via) === route.gateway;
 }
 
 export function neighOp(host: Host, op: NeighOp, undo: Undo[]): void {
@@ -168,20 +188,25 @@ function missing(op: FdbOp): NetlinkError {
   return new NetlinkError("ENOENT", `forwarding entry ${op.mac} does not exist on ${op.dev}`);
 }
 
-function prefix(text: string, what: string): Prefix4 {
-  const p = parsePrefix4(text);
-  if (p !== undefined) return p;
-  if (text.includes(":"))
-    throw new NetlinkError("EAFNOSUPPORT", `${what} ${text}: IPv6 is not supported by the emulator yet`);
-  throw new NetlinkError("EINVAL", `${what} ${text} is not an IPv4 prefix`);
+function prefix(text: string, what: string): { readonly addr: IpKey; readonly len: number } {
+  const p = parsePrefix(text);
+  if (p === undefined) throw new NetlinkError("EINVAL", `${what} ${text} is not an IP prefix`);
+  return p;
 }
 
-function address(text: string, what: string): Ipv4Addr {
-  const a = parseIpv4(text);
-  if (a !== undefined) return a;
-  if (text.includes(":"))
-    throw new NetlinkError("EAFNOSUPPORT", `${what} ${text}: IPv6 is not supported by the emulator yet`);
-  throw new NetlinkError("EINVAL", `${what} ${text} is not an IPv4 address`);
+function address(text: string, what: string): IpKey {
+  const a = parseIp(text);
+  if (a === undefined) throw new NetlinkError("EINVAL", `${what} ${text} is not an IP address`);
+  return a;
+}
+
+/** What "default" means for the family of the gateway. */
+function defaultOf(op: RouteOp): string {
+  return op.via?.includes(":") === true ? "::/0" : "0.0.0.0/0";
+}
+
+function networkKey(addr: IpKey, len: number): IpKey {
+  return isKey6(addr) ? key6(network6({ addr: octets6(addr), len })) : networkOf(addr, len);
 }
 
 function macOf(text: string): Mac {

@@ -32,6 +32,7 @@ import type { Random } from "../sim/random.ts";
 import { type Ipv4Addr, ipv4Of } from "../wire/ipv4-addr.ts";
 import { type Mac, macOf } from "../wire/mac-addr.ts";
 import { maskOf } from "../wire/prefix.ts";
+import { linkDown6, linkUp6, removeAddr6 } from "./link6.ts";
 import type { NetNs } from "./netns.ts";
 
 export type Undo = () => void;
@@ -81,6 +82,7 @@ function detach(dev: NetDev): Undo {
     for (const port of [...dev.driver.ports]) undos.push(setMaster(port.dev, null));
   }
   for (const addr of [...dev.addrs]) undos.push(removeAddr(dev, addr));
+  for (const addr of [...dev.addrs6]) undos.push(removeAddr6(dev, addr));
   undos.push(forgetNeighs(dev));
   dev.driver.removed?.(dev);
   forget(dev);
@@ -103,6 +105,7 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
   const gone: Route[] = [];
   let loopbackAddr: Undo = () => {};
   let neighs: Undo = () => {};
+  let six: Undo = () => {};
   dev.up = up;
   dev.driver.stateChanged?.(dev);
   if (up) {
@@ -111,9 +114,11 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
       loopbackAddr = addAddr(dev, { address, prefixLen: 8, broadcast: 0, scope: RT_SCOPE_HOST });
     }
     for (const addr of dev.addrs) addPrefixRoutes(dev, addr);
+    six = linkUp6(dev);
     if (ns.sysctls.maxConf("arp_notify", dev.name) !== 0) for (const a of dev.addrs) announce(ns, dev, a.address);
   } else {
     dev.qdisc?.reset();
+    six = linkDown6(dev);
     for (const route of [...ns.fib.routes()]) {
       if (route.dev !== dev) continue;
       ns.fib.remove(route);
@@ -130,6 +135,7 @@ export function setLinkUp(dev: NetDev, up: boolean): Undo {
       loopbackAddr();
     } else for (const route of gone) ns.fib.add(route);
     dev.up = !up;
+    six();
     neighs();
     dev.driver.stateChanged?.(dev);
     ns.fib.changed();

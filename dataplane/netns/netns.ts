@@ -25,15 +25,20 @@ export type PacketHandler = (ns: NetNs, skb: Skb) => void;
 /** The protocols of the stack, bound when a namespace is made: the lower layers call up through these. */
 export type Handlers = {
   readonly ipv4: PacketHandler;
+  readonly ipv6: PacketHandler;
   readonly arp: PacketHandler;
   /** By IP protocol number, for packets that are for this host; null answers "protocol unreachable". */
   readonly protocols: readonly (PacketHandler | null)[];
+  /** The same for IPv6, by next header. */
+  readonly protocols6: readonly (PacketHandler | null)[];
   /** A packet whose neighbour did not answer. */
   readonly linkFailure: PacketHandler;
   /** Answers a REJECT verdict as `skb.rejectWith` says; the packet stays the caller's. */
   readonly reject: PacketHandler;
   /** Sends an ICMP error about a packet, which stays the caller's (icmp_send). `info` is the second word. */
   readonly icmpError: (ns: NetNs, skb: Skb, type: number, code: number, info: number) => void;
+  /** The same for an IPv6 packet (icmpv6_send). */
+  readonly icmp6Error: (ns: NetNs, skb: Skb, type: number, code: number, info: number) => void;
 };
 
 export class NetNs {
@@ -48,6 +53,8 @@ export class NetNs {
   readonly fib: Fib = new Fib();
   readonly sysctls: Sysctls;
   nf: Netfilter | null = null;
+  /** Netfilter of IPv6. */
+  nf6: Netfilter | null = null;
   ipvs: Ipvs | null = null;
   readonly udp: PortTable<UdpSocket>;
   readonly tcpListeners: PortTable<TcpListener>;
@@ -57,6 +64,7 @@ export class NetNs {
   readonly vxlanPorts: Map<number, VxlanPort> = new Map();
   /** Called for each echo reply, by identifier. */
   readonly pingSockets: Map<number, PingReceiver> = new Map();
+  readonly pingSockets6: Map<number, PingReceiver> = new Map();
   readonly reassembler: Reassembler = new Reassembler(this);
   /** How often ICMP errors may go to whom. */
   readonly peers: InetPeers = new InetPeers();

@@ -5,6 +5,7 @@ import { Veth } from "../dev/veth.ts";
 import { type Route, RT_TABLE_LOCAL, RT_TABLE_MAIN } from "../fib/route.ts";
 import { currentState, NUD_NONE, nudName } from "../neigh/neigh.ts";
 import { Vxlan } from "../tunnel/vxlan.ts";
+import { formatIp, isKey6 } from "../wire/ip-key.ts";
 import { formatIpv4 } from "../wire/ipv4-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import { scopeName } from "./apply-net.ts";
@@ -45,9 +46,9 @@ export function dumpQdiscs(ns: NetNs): QdiscInfo[] {
 
 export function dumpAddrs(ns: NetNs): AddrInfo[] {
   return sorted(ns).flatMap((dev) =>
-    dev.addrs.map((a) => ({
+    [...dev.addrs, ...dev.addrs6].map((a) => ({
       dev: dev.name,
-      address: `${formatIpv4(a.address)}/${a.prefixLen}`,
+      address: `${formatIp(a.address)}/${a.prefixLen}`,
       scope: scopeName(a.scope),
     })),
   );
@@ -60,10 +61,10 @@ export function dumpRoutes(ns: NetNs): RouteInfo[] {
 
 function routeInfo(r: Route): RouteInfo {
   return {
-    dst: r.len === 0 ? "default" : `${formatIpv4(r.network)}/${r.len}`,
-    ...(r.gateway === 0 ? {} : { via: formatIpv4(r.gateway) }),
+    dst: r.len > 0 ? `${formatIp(r.network)}/${r.len}` : isKey6(r.network) ? "::/0" : "default",
+    ...(r.gateway === 0 ? {} : { via: formatIp(r.gateway) }),
     ...(r.dev === null ? {} : { dev: r.dev.name }),
-    ...(r.src === 0 ? {} : { src: formatIpv4(r.src) }),
+    ...(r.src === 0 ? {} : { src: formatIp(r.src) }),
     ...(r.metric === 0 ? {} : { metric: r.metric }),
     ...(r.mtu === 0 ? {} : { mtu: r.mtu }),
     ...(r.onlink ? { onlink: true } : {}),
@@ -81,7 +82,7 @@ export function dumpNeighs(ns: NetNs): NeighInfo[] {
       .map((n) => {
         const state = nudName(currentState(ns, n));
         const known = state !== "INCOMPLETE" && state !== "FAILED";
-        return { dev: dev.name, address: formatIpv4(n.address), mac: known ? formatMac(n.mac) : null, state };
+        return { dev: dev.name, address: formatIp(n.address), mac: known ? formatMac(n.mac) : null, state };
       }),
   );
 }

@@ -6,6 +6,9 @@ import { icmpReceive } from "../ip/icmp.ts";
 import { icmpSend } from "../ip/icmp-error.ts";
 import { ipReceive } from "../ip/input.ts";
 import { sendReset } from "../ip/tcp-reset.ts";
+import { icmp6Receive, PROTO_ICMPV6 } from "../ip6/icmp.ts";
+import { icmp6Send } from "../ip6/icmp-error.ts";
+import { ip6Receive } from "../ip6/input.ts";
 import { arpReceive } from "../neigh/arp.ts";
 import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
 import { drop } from "../skb/drop.ts";
@@ -15,7 +18,9 @@ import { sctpReceive } from "../sock/sctp.ts";
 import { tcpReceive } from "../sock/tcp.ts";
 import { udpReceive } from "../sock/udp.ts";
 import { DropReason } from "../wire/drop-reason.ts";
+import { ETH_P_IPV6 } from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Mac } from "../wire/mac-addr.ts";
 import { type Handlers, NetNs, type PacketHandler } from "./netns.ts";
@@ -29,10 +34,18 @@ function protocols(): (PacketHandler | null)[] {
   return table;
 }
 
-/** The neighbour did not answer: tell the sender, and drop (arp_error_report). */
+function protocols6(): (PacketHandler | null)[] {
+  const table = new Array<PacketHandler | null>(256).fill(null);
+  table[PROTO_ICMPV6] = icmp6Receive;
+  return table;
+}
+
+/** The neighbour did not answer: tell the sender, and drop (arp_error_report, ndisc_error_report). */
 function linkFailure(ns: NetNs, skb: Skb): void {
-  icmpSend(ns, skb, icmpv4.DEST_UNREACH, icmpv4.HOST_UNREACH, 0);
-  drop(ns, skb, DropReason.NEIGH_FAILED, () => "nobody answered ARP");
+  const six = skb.protocol === ETH_P_IPV6;
+  if (six) icmp6Send(ns, skb, icmpv6.DEST_UNREACH, icmpv6.ADDR_UNREACH, 0);
+  else icmpSend(ns, skb, icmpv4.DEST_UNREACH, icmpv4.HOST_UNREACH, 0);
+  drop(ns, skb, DropReason.NEIGH_FAILED, () => (six ? "nobody answered the solicitation" : "nobody answered ARP"));
 }
 
 /** Answers what a rule rejects, unless its checksum is wrong: its sender cannot be who it says. */
@@ -44,11 +57,14 @@ function reject(ns: NetNs, skb: Skb): void {
 
 const HANDLERS: Handlers = {
   ipv4: ipReceive,
+  ipv6: ip6Receive,
   arp: arpReceive,
   protocols: protocols(),
+  protocols6: protocols6(),
   linkFailure,
   reject,
   icmpError: icmpSend,
+  icmp6Error: icmp6Send,
 };
 
 /** A new namespace: loopback only, and that one down, as after unshare(CLONE_NEWNET). */

@@ -1,7 +1,7 @@
 /**
- * The sysctls that the stack reads, with the kernel's defaults, and those that it only stores. There are none of IPv6: the
- * stack has no IPv6 yet, and a key that does not exist says so, as on a kernel booted with ipv6.disable=1. Documentation/networking/
- * ip-sysctl.rst is the reference. Keys are dotted; a dot inside a device name is written as `/`.
+ * The sysctls that the stack reads, with the kernel's defaults, and those that it only stores; Documentation/networking/
+ * ip-sysctl.rst is the reference. Keys are dotted; a dot inside a device name is written as `/`. One default is another:
+ * addr_gen_mode is 1, so that interfaces have no link-local address of IPv6 unless they are given one.
  *
  * The packet path reads the decoded fields, never the map.
  */
@@ -18,6 +18,11 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "net.ipv4.conf.all.arp_ignore": "0",
   "net.ipv4.conf.all.arp_announce": "0",
   "net.ipv4.conf.all.proxy_arp": "0",
+  "net.ipv6.conf.all.forwarding": "0",
+  "net.ipv6.conf.default.forwarding": "0",
+  "net.ipv6.conf.all.disable_ipv6": "0",
+  "net.ipv6.conf.default.disable_ipv6": "0",
+  "net.ipv6.conf.all.hop_limit": "64",
   "net.ipv4.vs.conntrack": "0",
   "net.ipv4.vs.conn_reuse_mode": "1",
   "net.ipv4.vs.expire_nodest_conn": "0",
@@ -42,9 +47,28 @@ const DEFAULTS: Readonly<Record<string, string>> = {
 const PER_DEVICE =
   /^net\.ipv4\.(conf|neigh)\.[^.]+\.(rp_filter|route_localnet|arp_ignore|arp_announce|arp_notify|proxy_arp|proxy_delay|forwarding|accept_local|send_redirects|base_reachable_time_ms|gc_stale_time)$/;
 
+/** The same of IPv6, with what they are until somebody says otherwise. */
+const PER_DEVICE6 = /^net\.ipv6\.conf\.[^.]+\.([a-z0-9_]+)$/;
+const DEFAULTS6: Readonly<Record<string, string>> = {
+  accept_dad: "1",
+  accept_ra: "1",
+  addr_gen_mode: "1",
+  autoconf: "1",
+  disable_ipv6: "0",
+  enhanced_dad: "1",
+  forwarding: "0",
+  hop_limit: "64",
+  keep_addr_on_down: "0",
+  proxy_ndp: "0",
+};
+
 export class Sysctls {
   readonly #values = new Map<string, string>();
   ipForward = false;
+  ip6Forward = false;
+  hopLimit6 = 64;
+  /** Whether IPv6 was ever disabled somewhere: while it was not, the path need not ask. */
+  #ipv6DisabledUsed = false;
   bridgeNfCallIptables = true;
   defaultTtl = 64;
   icmpEchoIgnoreAll = false;
@@ -60,12 +84,13 @@ export class Sysctls {
   get(key: string): string | undefined {
     const own = this.#values.get(key) ?? DEFAULTS[key];
     if (own !== undefined) return own;
-    return PER_DEVICE.test(key) ? "0" : undefined;
+    if (PER_DEVICE.test(key)) return "0";
+    return DEFAULTS6[PER_DEVICE6.exec(key)?.[1] ?? ""];
   }
 
   /** Whether there is such a key. Others cannot be written, as a missing file in /proc/sys cannot. */
   known(key: string): boolean {
-    return key in DEFAULTS || PER_DEVICE.test(key) || /^net\.(ipv4|netfilter|bridge|core)\./.test(key);
+    return key in DEFAULTS || PER_DEVICE.test(key) || /^net\.(ipv4|ipv6|netfilter|bridge|core)\./.test(key);
   }
 
   set(key: string, value: string): void {
@@ -73,7 +98,15 @@ export class Sysctls {
     this.#values.set(key, text);
     this.generation++;
     if (key.endsWith(".rp_filter")) this.rpFilterUsed = true;
+    if (key.endsWith(".disable_ipv6")) this.#ipv6DisabledUsed = true;
     switch (key) {
+      case "net.ipv6.conf.all.forwarding":
+        this.ip6Forward = text !== "0";
+        break;
+      case "net.ipv6.conf.all.hop_limit":
+      case "net.ipv6.conf.default.hop_limit":
+        this.hopLimit6 = Number(text);
+        break;
       case "net.ipv4.ip_forward":
       case "net.ipv4.conf.all.forwarding":
         this.#values.set("net.ipv4.ip_forward", text);
@@ -114,6 +147,21 @@ export class Sysctls {
         0,
     );
     return Math.max(all, own);
+  }
+
+  ipv6Disabled(device: string): boolean {
+    if (!this.#ipv6DisabledUsed) return false;
+    const own = this.#values.get(`net.ipv6.conf.${device.replaceAll(".", "/")}.disable_ipv6`);
+    return (
+      (own ?? this.#values.get("net.ipv6.conf.all.disable_ipv6") ?? this.get("net.ipv6.conf.default.disable_ipv6")) !==
+      "0"
+    );
+  }
+
+  /** A per-interface setting of IPv6. */
+  conf6(name: string, device: string): string {
+    const key = `net.ipv6.conf.${device.replaceAll(".", "/")}.${name}`;
+    return this.#values.get(key) ?? this.#values.get(`net.ipv6.conf.default.${name}`) ?? DEFAULTS6[name] ?? "0";
   }
 
   /** Keys that were set, for a dump. */

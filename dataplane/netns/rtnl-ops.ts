@@ -161,6 +161,11 @@ export type IptablesRestore = {
   readonly netns: NetnsRef;
   readonly family: "ipv4" | "ipv6";
   readonly text: string;
+  /**
+   * The same as commands on the rules as they are, where the writer knows them: far shorter than a text that repeats long
+   * chains. The emulator reads these, and need not ask for `text`, which may be put together only when it is read.
+   */
+  readonly edits?: string;
   readonly noflush: boolean;
   /** What to call the text in an error: a file name, or who wrote it. */
   readonly source?: string;

@@ -1,5 +1,5 @@
 /** iptables mode on a node: what the renderer says, as one iptables-restore, and the sysctls it needs at first. */
-import type { RtnlOp, SysctlSet } from "../../../dataplane/netns/rtnl-ops.ts";
+import type { IptablesRestore, SysctlSet } from "../../../dataplane/netns/rtnl-ops.ts";
 import { missingJumps } from "../jumps.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "../mode.ts";
 import type { RuleOrigin } from "../rule-origin.ts";
@@ -25,11 +25,12 @@ export class IptablesMode implements ProxyMode {
     const services = this.#renderer.update();
     if (!full) {
       if (services === 0) return { kind: "none", services, octets: 0 };
-      return { kind: "partial", services, octets: await this.#write(this.#renderer.partial(), []) };
+      return { kind: "partial", services, octets: await this.#writeChanges() };
     }
     const saved = await backend.iptablesSave(netns, this.#protocol);
     const text = this.#renderer.full(missingJumps(saved, this.#renderer.jumps));
-    return { kind: "full", services, octets: await this.#write(text, await this.#sysctls()) };
+    await this.#context.backend.apply([...(await this.#sysctls()), { ...this.#restore, text }]);
+    return { kind: "full", services, octets: text.length };
   }
 
   originOf(chain: string, comment: string): RuleOrigin | undefined {
@@ -44,11 +45,26 @@ export class IptablesMode implements ProxyMode {
     return this.#context.family === 4 ? "ipv4" : "ipv6";
   }
 
-  async #write(text: string, before: readonly RtnlOp[]): Promise<number> {
+  get #restore(): Omit<IptablesRestore, "text"> {
     const source = `kube-proxy on ${this.#context.node.name}`;
-    const restore = { op: "iptables.restore", netns, family: this.#protocol, text, noflush: true, source } as const;
-    await this.#context.backend.apply([...before, restore]);
-    return text.length;
+    return { op: "iptables.restore", netns, family: this.#protocol, noflush: true, source };
+  }
+
+  /** Where the data plane takes edits, the text with all of the shared chains is not even put together. */
+  async #writeChanges(): Promise<number> {
+    const partial = this.#renderer.partial();
+    let octets = partial.edits?.length ?? 0;
+    const restore: IptablesRestore = {
+      ...this.#restore,
+      ...(partial.edits === undefined ? {} : { edits: partial.edits }),
+      get text(): string {
+        const text = partial.text();
+        octets = text.length;
+        return text;
+      },
+    };
+    await this.#context.backend.apply([restore]);
+    return octets;
   }
 
   /** Only keys that the node's kernel has: conntrack's are absent until its module is there. */

@@ -175,7 +175,7 @@ COMMIT
     );
     endpoints.delete(slice("big/svc", "p80", 80, many));
     renderer.update();
-    expect(RULES_OF(renderer.partial(), "KUBE-SVC-XPGD46QRK7WJZT7O")[1]).toContain("--comment");
+    expect(RULES_OF(renderer.partial().text(), "KUBE-SVC-XPGD46QRK7WJZT7O")[1]).toContain("--comment");
   });
 
   it("print the probability as kube-proxy does", () => {
@@ -283,16 +283,21 @@ describe("a partial text", () => {
     renderer.full();
     endpoints.set(slice("ns1/svc1", "p80", 80, ["10.180.0.3"]));
     expect(renderer.update()).toBe(1);
-    const text = renderer.partial();
+    const text = renderer.partial().text();
     expect(text).toContain("ns2/svc2 cluster IP");
     expect(text).not.toContain("10.180.0.2");
     expect(text).not.toContain("*mangle");
     expect(text).toMatch(/:KUBE-SEP-SXIVWICOYRO3J4NJ - \[0:0\]\n/);
     expect(text).toMatch(/-X KUBE-SEP-SXIVWICOYRO3J4NJ\nCOMMIT/);
-    expect(renderer.partial()).not.toMatch(/^(-A KUBE-SVC|-X)/m);
+    expect(renderer.partial().text()).not.toMatch(/^(-A KUBE-SVC|-X)/m);
     services.delete("ns1", "svc1");
     renderer.update();
-    expect(renderer.partial().match(/^-X KUBE-(SVC|SEP)-\w+$/gm)).toHaveLength(2);
+    expect(
+      renderer
+        .partial()
+        .text()
+        .match(/^-X KUBE-(SVC|SEP)-\w+$/gm),
+    ).toHaveLength(2);
   });
 
   it("followed by others leads to the same rules as a full one", () => {
@@ -300,7 +305,7 @@ describe("a partial text", () => {
     renderer.full();
     endpoints.set(slice("ns1/svc1", "p80", 80, ["10.180.0.2", "10.180.0.3"]));
     renderer.update();
-    renderer.partial();
+    renderer.partial().text();
     expect(renderer.full()).toBe(
       render([svc1], [slice("ns1/svc1", "p80", 80, ["10.180.0.3", "10.180.0.2"])]).renderer.full(),
     );
@@ -400,7 +405,7 @@ describe.each(["iptables-restore", "ip6tables-restore"])("the real %s", (tool) =
     const full = renderer.full();
     endpoints.set(slice(six ? "n/s" : "ns1/svc1", "p80", 80, eps.slice(1)));
     renderer.update();
-    const partial = renderer.partial();
+    const partial = renderer.partial().text();
     const script = `printf %s "$FULL" | ${tool} --noflush --counters && printf %s "$PARTIAL" | ${tool} --noflush --counters && ${tool.replace("restore", "save")} -t nat`;
     const run = spawnSync("unshare", ["-n", "sh", "-c", script], {
       encoding: "utf8",

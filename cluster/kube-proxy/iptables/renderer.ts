@@ -3,7 +3,8 @@
  *
  * A full text holds everything. A partial text holds the shared chains whole, and of the rest only the chains of
  * Services that changed; chains that nobody uses any more are emptied and deleted. Services are written sorted by name
- * (kube-proxy's own order is a map's), so the same input is the same text.
+ * (kube-proxy's own order is a map's), so the same input is the same text. For a data plane that keeps what it was given, a
+ * partial text can also be had as edits, which leave alone the lines of all other Services and come to the same.
  *
  *   PREROUTING, OUTPUT → KUBE-SERVICES → KUBE-SVC-x | KUBE-EXT-x | KUBE-FW-x → KUBE-SEP-y → DNAT
  *                                      → KUBE-NODEPORTS → KUBE-EXT-x → KUBE-SVC-x | KUBE-SVL-x
@@ -18,6 +19,7 @@ import type { ProxyNode } from "../mode.ts";
 import type { RuleOrigin } from "../rule-origin.ts";
 import type { ServiceTracker } from "../service-tracker.ts";
 import { chooseEndpoints, type Topology } from "../topology.ts";
+import { LineCounts, lowerBound } from "./line-counts.ts";
 import { type PortContext, type PortRules, portRules } from "./port-rules.ts";
 
 export type IptablesSettings = {
@@ -74,6 +76,20 @@ type Portals = Pick<
   "natServices" | "natNodePorts" | "filterServices" | "filterExternal" | "filterNodePorts" | "filterFirewall"
 >;
 
+/** Where the lines of all Services stand, and what a partial text fills anew besides. */
+const SHARED: readonly (readonly [keyof Portals, "filter" | "nat", string])[] = [
+  ["filterServices", "filter", "KUBE-SERVICES"],
+  ["filterExternal", "filter", "KUBE-EXTERNAL-SERVICES"],
+  ["filterNodePorts", "filter", "KUBE-NODEPORTS"],
+  ["filterFirewall", "filter", "KUBE-PROXY-FIREWALL"],
+  ["natServices", "nat", "KUBE-SERVICES"],
+  ["natNodePorts", "nat", "KUBE-NODEPORTS"],
+];
+const FIXED = { filter: ["KUBE-FORWARD"], nat: ["KUBE-POSTROUTING", "KUBE-MARK-MASQ"] } as const;
+
+/** What a partial sync writes: the text, put together when asked for, and the same as edits where they are known. */
+export type PartialText = { readonly edits: string | undefined; text(): string };
+
 type Block = { readonly ports: readonly PortRules[]; readonly chainLines: string };
 
 export class IptablesRenderer {
@@ -86,6 +102,10 @@ export class IptablesRenderer {
   readonly #origins: Map<string, RuleOrigin> = new Map();
   /** Services whose chains were not written since they changed. */
   #pending: Set<string> = new Set();
+  /** Of those, the blocks as they were written last; null for a Service that had none. */
+  #before: Map<string, Block | null> = new Map();
+  /** Lines of all blocks in the chains of `SHARED`, as written last; null while that is not known. */
+  #counts: LineCounts | null = null;
   /** Chains that were written once and are in no block now. */
   #stale: Set<string> = new Set();
   /** Keys of the blocks, sorted; null when they must be sorted anew. */
@@ -137,9 +157,10 @@ export class IptablesRenderer {
         this.#stale.add(chain);
         this.#origins.delete(chain);
       }
+    if (!this.#before.has(key)) this.#before.set(key, old ?? null);
     this.#pending.add(key);
     if (infos.length === 0) {
-      if (old !== undefined) this.#sorted?.splice(indexIn(this.#sorted, key), 1);
+      if (old !== undefined) this.#sorted?.splice(lowerBound(this.#sorted, key), 1);
       this.#blocks.delete(key);
       return;
     }
@@ -152,7 +173,7 @@ export class IptablesRenderer {
       for (const [chain, origin] of port.origins) this.#origins.set(chain, origin);
     }
     const chainLines = ports.map((p) => p.chains.map((c) => `:${c} - [0:0]\n`).join("")).join("");
-    if (old === undefined) this.#sorted?.splice(indexIn(this.#sorted, key), 0, key);
+    if (old === undefined) this.#sorted?.splice(lowerBound(this.#sorted, key), 0, key);
     this.#blocks.set(key, { ports, chainLines });
   }
 
@@ -171,14 +192,75 @@ export class IptablesRenderer {
   /** Everything, and with it the jumps that are missing (all of them unless told otherwise). */
   full(missing: readonly Jump[] = this.jumps): string {
     this.#pending.clear();
-    return this.#text(this.#keys(), missing, true);
+    this.#before.clear();
+    this.#counts = this.#countLines();
+    return this.#text(this.#keys(), missing, true, this.#takeStale());
   }
 
   /** What must be written to bring the last text up to date. */
-  partial(): string {
-    const keys = [...this.#pending].filter((k) => this.#blocks.has(k)).sort();
+  partial(): PartialText {
+    const changed = [...this.#pending].sort();
+    const keys = changed.filter((k) => this.#blocks.has(k));
+    const before = this.#before;
+    const dead = this.#takeStale();
     this.#pending.clear();
-    return this.#text(keys, [], false);
+    this.#before = new Map();
+    let edits: string | undefined;
+    if (this.#counts === null || changed.length > MANY) this.#counts = this.#countLines();
+    else edits = this.#edits(this.#counts, changed, before, dead);
+    return { edits, text: () => this.#text(keys, [], false, dead) };
+  }
+
+  #takeStale(): readonly string[] {
+    const dead = [...this.#stale].sort();
+    this.#stale.clear();
+    return dead;
+  }
+
+  #countLines(): LineCounts {
+    return new LineCounts(
+      SHARED.length,
+      this.#keys().map((key) => [key, countsOf(this.#blocks.get(key))]),
+    );
+  }
+
+  /** Lines that went are deleted, then those that came are inserted in order: each finds the others in their place. */
+  #edits(
+    counts: LineCounts,
+    changed: readonly string[],
+    before: ReadonlyMap<string, Block | null>,
+    dead: readonly string[],
+  ): string {
+    const blocks = changed.flatMap((key) => this.#blocks.get(key) ?? []);
+    for (const key of changed) {
+      const block = this.#blocks.get(key);
+      counts.set(key, block === undefined ? null : countsOf(block));
+    }
+    const edits = { filter: "", nat: "" };
+    for (const [i, [portal, table, chain]] of SHARED.entries()) {
+      const rules = (block: Block | null | undefined): readonly string[] =>
+        (block?.ports ?? []).flatMap((p) => p[portal].split("\n").slice(0, -1));
+      const differs = changed.filter((key) => rules(before.get(key)).join() !== rules(this.#blocks.get(key)).join());
+      const at = `-A ${chain}`.length;
+      for (const key of differs)
+        for (const line of rules(before.get(key))) edits[table] += `-D ${chain}${line.slice(at)}\n`;
+      for (const key of differs) {
+        let number = counts.before(key, i);
+        for (const line of rules(this.#blocks.get(key))) edits[table] += `-I ${chain} ${++number}${line.slice(at)}\n`;
+      }
+      edits[table] += `-Z ${chain}\n`;
+    }
+    for (const table of ["filter", "nat"] as const) for (const chain of FIXED[table]) edits[table] += `-Z ${chain}\n`;
+    if (this.#hasLocalhost) edits.filter += "-Z KUBE-FIREWALL\n";
+    return [
+      `*filter\n${edits.filter}COMMIT\n*nat\n`,
+      ...blocks.map((b) => b.chainLines),
+      ...dead.map((c) => `:${c} - [0:0]\n`),
+      edits.nat,
+      ...blocks.flatMap((b) => b.ports.map((p) => p.rules)),
+      ...dead.map((c) => `-X ${c}\n`),
+      "COMMIT\n",
+    ].join("");
   }
 
   /** Rules of its own chains, by table. */
@@ -187,8 +269,8 @@ export class IptablesRenderer {
     const filter = [p.filterServices, p.filterExternal, p.filterNodePorts, p.filterFirewall, this.#forwardRules()];
     const nat = [p.natServices, p.natNodePorts, this.#masqueradeRules(), this.#nodePortRules()];
     for (const block of this.#blocks.values()) nat.push(...block.ports.map((port) => port.rules));
-    const lines = (texts: readonly string[]): number => texts.reduce((n, text) => n + text.split("\n").length - 1, 0);
-    return { filter: lines(filter) + (this.#hasLocalhost ? 1 : 0), nat: lines(nat) };
+    const sum = (texts: readonly string[]): number => texts.reduce((n, text) => n + lines(text), 0);
+    return { filter: sum(filter) + (this.#hasLocalhost ? 1 : 0), nat: sum(nat) };
   }
 
   /** The object behind a chain of this proxy, or behind a rule of a shared chain, which its comment names. */
@@ -221,11 +303,9 @@ export class IptablesRenderer {
     return this.#sorted;
   }
 
-  #text(chainsOf: readonly string[], missing: readonly Jump[], full: boolean): string {
+  #text(chainsOf: readonly string[], missing: readonly Jump[], full: boolean, dead: readonly string[]): string {
     const portals = this.#portals();
     const blocks = chainsOf.flatMap((key) => this.#blocks.get(key) ?? []);
-    const dead = [...this.#stale].sort();
-    this.#stale.clear();
     const jumpsOf = (table: string): string =>
       missing
         .filter((j) => j.table === table)
@@ -328,14 +408,14 @@ export class IptablesRenderer {
   }
 }
 
-/** Where a key stands in a sorted list, or would stand. */
-function indexIn(sorted: readonly string[], key: string): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((sorted[middle] ?? "") < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+/** A block's lines in each of the shared chains. */
+function countsOf(block: Block | undefined): readonly number[] {
+  const ports = block?.ports ?? [];
+  return SHARED.map(([portal]) => ports.reduce((n, p) => n + lines(p[portal]), 0));
+}
+
+function lines(text: string): number {
+  let n = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) n++;
+  return n;
 }

@@ -3,10 +3,14 @@ import { discoveryReceive } from "../neigh/ndisc.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import type { Skb } from "../skb/skb.ts";
+import { tcpError } from "../sock/tcp.ts";
+import { udpError } from "../sock/udp.ts";
 import { copy } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
+import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { isMulticastKey6, key6At, octets6 } from "../wire/ip-key.ts";
+import { PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import * as ndisc from "../wire/ndisc.ts";
 import { localOut6, sourceFor6 } from "./output.ts";
@@ -78,7 +82,32 @@ function error(ns: NetNs, skb: Skb): void {
   const target = key6At(b, inner + ipv6.DST);
   if (type === icmpv6.PKT_TOOBIG && info >= ipv6.MIN_MTU) ns.fib.learnMtu(target, info, ns.world.loop.time);
   const inside = ipv6.transportOffset(b, inner, skb.end);
-  if (inside < 0 || ipv6.transportProtocol(b, inner, skb.end) !== PROTO_ICMPV6) return;
+  if (inside < 0) return;
   const from = key6At(b, at + ipv6.SRC);
-  ns.pingSockets6.get(icmpv6.id(b, inside))?.error(type, icmpv6.code(b, th), from, info);
+  const code = icmpv6.code(b, th);
+  const protocol = ipv6.transportProtocol(b, inner, skb.end);
+  if (protocol === PROTO_ICMPV6) ns.pingSockets6.get(icmpv6.id(b, inside))?.error(type, code, from, info);
+  const [type4, code4] = asIcmpv4(type, code);
+  if (protocol === PROTO_UDP) udpError(ns, b, inner, inside, type4, code4, from, info);
+  else if (protocol === PROTO_TCP) tcpError(ns, b, inner, inside, type4, code4, from, info);
 }
+
+/** What sockets are told, in ICMPv4's numbers (icmpv6_err_convert comes to the same errnos). */
+function asIcmpv4(type: number, code: number): readonly [type: number, code: number] {
+  switch (type) {
+    case icmpv6.DEST_UNREACH:
+      return [icmpv4.DEST_UNREACH, UNREACH[code] ?? icmpv4.HOST_UNREACH];
+    case icmpv6.PKT_TOOBIG:
+      return [icmpv4.DEST_UNREACH, icmpv4.FRAG_NEEDED];
+    case icmpv6.TIME_EXCEED:
+      return [icmpv4.TIME_EXCEEDED, code];
+    default:
+      return [icmpv4.DEST_UNREACH, icmpv4.PROT_UNREACH];
+  }
+}
+
+const UNREACH: Readonly<Record<number, number>> = {
+  [icmpv6.NOROUTE]: icmpv4.NET_UNREACH,
+  [icmpv6.ADM_PROHIBITED]: icmpv4.PKT_FILTERED,
+  [icmpv6.PORT_UNREACH]: icmpv4.PORT_UNREACH,
+};

@@ -5,6 +5,9 @@ import { applyOps } from "../netns/rtnl-apply.ts";
 import { dumpAddrs, dumpNeighs, dumpRoutes } from "../netns/rtnl-dump.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
 import { Ping6Socket } from "../sock/ping6.ts";
+import { ANY } from "../sock/port-table.ts";
+import { TcpListener, TcpSocket } from "../sock/tcp.ts";
+import { UdpSocket } from "../sock/udp.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { formatIp, parseIp } from "../wire/ip-key.ts";
 
@@ -60,6 +63,52 @@ describe("IPv6", () => {
     expect(ping(A, "fd00:0::1")).toBe("reply fd00::1 hops 64 56 octets");
     expect(ping(A, "fd00:1::2")).toBe("reply fd00:1::2 hops 63 56 octets");
     expect(dumpNeighs(host.netns(A))).toMatchObject([{ address: "fd00::1", mac: "02:00:00:00:00:01" }]);
+    expect(host.world.pool.live).toBe(0);
+  });
+
+  it("carries UDP, and says where nobody listens", () => {
+    const heard: string[] = [];
+    const say = (socket: UdpSocket, bytes: Uint8Array, off: number, len: number, from: number, port: number): void => {
+      heard.push(`${formatIp(from)} ${port} ${new TextDecoder().decode(bytes.subarray(off, off + len))}`);
+      if (socket.port === 53) socket.send(from as never, port, bytes, off, len);
+    };
+    UdpSocket.bind(host.netns(B), ANY, 53, { datagram: say });
+    const errors: string[] = [];
+    const socket = UdpSocket.bind(host.netns(A), ANY, 4000, {
+      datagram: say,
+      error: (_s, type, code, from) => void errors.push(`${type}/${code} ${formatIp(from)}`),
+    });
+    const question = new TextEncoder().encode("question");
+    for (const port of [53, 54]) {
+      socket?.send(parseIp("fd00:1::2") as never, port, question, 0, question.length);
+      host.world.loop.run();
+    }
+    expect(heard).toEqual(["fd00::2 4000 question", "fd00:1::2 53 question"]);
+    expect(errors).toEqual(["3/3 fd00:1::2"]);
+    expect(host.world.pool.live).toBe(0);
+  });
+
+  it("carries TCP, and refuses where nobody listens", () => {
+    let heard = "";
+    TcpListener.listen(host.netns(B), ANY, 80, () => ({
+      data: (socket, bytes, off, len) => {
+        heard += new TextDecoder().decode(bytes.subarray(off, off + len));
+        socket.write(new TextEncoder().encode("answer"));
+        socket.close();
+      },
+    }));
+    const events: string[] = [];
+    const handler = {
+      connected: (socket: TcpSocket) => socket.write(new Uint8Array(5_000).fill(0x61)),
+      data: (_s: TcpSocket, bytes: Uint8Array, off: number, len: number) =>
+        void events.push(new TextDecoder().decode(bytes.subarray(off, off + len))),
+      ended: (socket: TcpSocket) => socket.close(),
+      failed: (_s: TcpSocket, why: string) => void events.push(why),
+    };
+    for (const port of [80, 81]) TcpSocket.connect(host.netns(A), parseIp("fd00:1::2") as never, port, handler);
+    host.world.loop.run();
+    expect(heard).toBe("a".repeat(5_000));
+    expect(events.sort()).toEqual(["ECONNREFUSED", "answer"]);
     expect(host.world.pool.live).toBe(0);
   });
 

@@ -16,7 +16,7 @@ import type { Skb } from "../skb/skb.ts";
 import { answerable } from "../skb/verify-checksum.ts";
 import { sctpReceive } from "../sock/sctp.ts";
 import { tcpReceive } from "../sock/tcp.ts";
-import { udpReceive } from "../sock/udp.ts";
+import { udp6Receive, udpReceive } from "../sock/udp.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import { ETH_P_IPV6 } from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
@@ -37,6 +37,8 @@ function protocols(): (PacketHandler | null)[] {
 function protocols6(): (PacketHandler | null)[] {
   const table = new Array<PacketHandler | null>(256).fill(null);
   table[PROTO_ICMPV6] = icmp6Receive;
+  table[ipv4.PROTO_TCP] = tcpReceive;
+  table[ipv4.PROTO_UDP] = udp6Receive;
   return table;
 }
 

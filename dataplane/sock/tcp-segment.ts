@@ -1,10 +1,12 @@
 /** Building TCP segments with the options that Linux sends: MSS, SACK permitted, timestamps, window scale (in that order). */
+import { defaultTtl } from "../ip6/either.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { CHECKSUM_PARTIAL, type Skb } from "../skb/skb.ts";
 import { setU8, setU16, setU32 } from "../wire/bytes.ts";
-import { fold, pseudo4 } from "../wire/checksum.ts";
-import * as ipv4 from "../wire/ipv4.ts";
-import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
+import { fold } from "../wire/checksum.ts";
+import { headerLenOf, pseudo, writeHeader } from "../wire/ip-header.ts";
+import type { IpKey } from "../wire/ip-key.ts";
+import { PROTO_TCP } from "../wire/ipv4.ts";
 import * as tcp from "../wire/tcp.ts";
 
 /** Octets of options in a SYN, and in every other segment while timestamps are on. */
@@ -13,9 +15,9 @@ const TIMESTAMP_OPTIONS = 12;
 
 /** What a segment says besides its payload. `mss` > 0 makes it a SYN with all options. */
 export type SegmentHead = {
-  readonly local: Ipv4Addr;
+  readonly local: IpKey;
   readonly localPort: number;
-  readonly remote: Ipv4Addr;
+  readonly remote: IpKey;
   readonly remotePort: number;
   readonly seq: number;
   readonly ack: number;
@@ -29,7 +31,7 @@ export type SegmentHead = {
   readonly timestamps: readonly [number, number] | null;
 };
 
-/** A segment ready for `localOut`, but for `skb.dst`. */
+/** A segment ready for `localOutEither`, but for `skb.dst`. */
 export function buildSegment(
   ns: NetNs,
   head: SegmentHead,
@@ -41,10 +43,10 @@ export function buildSegment(
   const syn = head.mss > 0;
   const options = syn ? SYN_OPTIONS : head.timestamps !== null ? TIMESTAMP_OPTIONS : 0;
   const hlen = tcp.HEADER_LEN + (syn ? synLength(head) : options);
-  const total = ipv4.HEADER_LEN + hlen + len;
+  const total = headerLenOf(head.remote) + hlen + len;
   const skb = ns.world.pool.alloc(total);
   const b = skb.buf;
-  const th = skb.data + ipv4.HEADER_LEN;
+  const th = skb.data + headerLenOf(head.remote);
   skb.network = skb.data;
   skb.transport = th;
   skb.end = skb.data + total;
@@ -55,12 +57,12 @@ export function buildSegment(
     writeTimestamps(b, th + tcp.HEADER_LEN + 2, head.timestamps);
   }
   b.set(data.subarray(from, from + len), th + hlen);
-  tcp.setChecksum(b, th, fold(pseudo4(head.local, head.remote, ipv4.PROTO_TCP, hlen + len)));
+  tcp.setChecksum(b, th, fold(pseudo(head.local, head.remote, PROTO_TCP, hlen + len)));
   skb.csum = CHECKSUM_PARTIAL;
   skb.csumStart = th;
   skb.csumOffset = tcp.CHECKSUM;
-  const ttl = ns.sysctls.defaultTtl;
-  ipv4.write(b, skb.data, total, id, ipv4.FLAG_DF, ttl, ipv4.PROTO_TCP, head.local, head.remote, 0);
+  const ttl = defaultTtl(ns, head.remote);
+  writeHeader(b, skb.data, total, PROTO_TCP, ttl, head.local, head.remote, 0, id, true);
   return skb;
 }
 

@@ -9,15 +9,17 @@
  * PAWS, ECN, SYN cookies.
  */
 import type { Dst } from "../fib/route.ts";
-import { localOut, sourceFor } from "../ip/output.ts";
 import { sendReset } from "../ip/tcp-reset.ts";
+import { localOutEither, sourceForEither } from "../ip6/either.ts";
 import type { NetNs } from "../netns/netns.ts";
 import type { Timer } from "../sim/event-loop.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { CHECKSUM_NONE, type Skb } from "../skb/skb.ts";
+import { verifies } from "../wire/checksum.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
-import * as ipv4 from "../wire/ipv4.ts";
+import { dstAt, headerLenOf, pseudo, srcAt } from "../wire/ip-header.ts";
+import { PROTO_TCP } from "../wire/ipv4.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 import * as tcp from "../wire/tcp.ts";
 import { ANY } from "./port-table.ts";
@@ -180,7 +182,7 @@ export class TcpSocket {
     const dst = ns.fib.dst(remote);
     if (dst.type === "none") return "ENETUNREACH";
     if (dst.type === "unreachable" || dst.type === "prohibit" || dst.type === "blackhole") return "EHOSTUNREACH";
-    const local = from.address ?? (sourceFor(dst) as Ipv4Addr);
+    const local = from.address ?? (sourceForEither(dst) as Ipv4Addr);
     if (local === 0) return "ENETUNREACH";
     const port =
       from.port ??
@@ -200,8 +202,8 @@ export class TcpSocket {
     const ns = listener.ns;
     const b = skb.buf;
     const th = skb.transport;
-    const remote = ipv4.src(b, skb.network);
-    const local = ipv4.dst(b, skb.network);
+    const remote = srcAt(b, skb.network);
+    const local = dstAt(b, skb.network);
     const dst = ns.fib.dst(remote);
     const socket = new TcpSocket(ns, "SYN_RECV", local, tcp.dstPort(b, th), remote, tcp.srcPort(b, th), dst);
     socket.#handler = listener.accept(socket);
@@ -282,7 +284,7 @@ export class TcpSocket {
   /** An ICMP error about a segment of ours. */
   icmpError(type: number, code: number, info: number): void {
     if (type === icmpv4.DEST_UNREACH && code === icmpv4.FRAG_NEEDED) {
-      const mss = info - ipv4.HEADER_LEN - tcp.HEADER_LEN - (this.#timestamps ? 12 : 0);
+      const mss = info - headerLenOf(this.remote) - tcp.HEADER_LEN - (this.#timestamps ? 12 : 0);
       if (mss > 0 && mss < this.#mss) {
         this.#mss = mss;
         this.#startOver();
@@ -317,7 +319,7 @@ export class TcpSocket {
   #learnSyn(b: Uint8Array, th: number): void {
     this.#rcvNext = (tcp.seq(b, th) + 1) >>> 0;
     const theirs = tcp.mss(b, th);
-    const ours = this.#dst.mtu - ipv4.HEADER_LEN - tcp.HEADER_LEN;
+    const ours = this.#dst.mtu - headerLenOf(this.remote) - tcp.HEADER_LEN;
     this.#mss = Math.min(ours, theirs > 0 ? theirs : 536) - (tcp.timestampValue(b, th) >= 0 ? 12 : 0);
     const scale = tcp.windowScale(b, th);
     this.#scaled = scale >= 0;
@@ -554,7 +556,7 @@ export class TcpSocket {
 
   #sendSyn(flags: number, again = false): void {
     if (!again) this.#next = (this.#una + 1) >>> 0;
-    this.#transmit(flags, this.#una, 0, 0, this.#dst.mtu - ipv4.HEADER_LEN - tcp.HEADER_LEN);
+    this.#transmit(flags, this.#una, 0, 0, this.#dst.mtu - headerLenOf(this.remote) - tcp.HEADER_LEN);
   }
 
   #sendAck(): void {
@@ -592,7 +594,7 @@ export class TcpSocket {
     skb.dst = this.#dst;
     skb.trace = ns.world.observer?.attach(ns, skb) ?? null;
     skb.trace?.report(ns, skb, { step: "socket", text: `TCP ${tcp.formatFlags(flags)}` });
-    localOut(ns, skb);
+    localOutEither(ns, skb);
   }
 
   #clock(): number {
@@ -610,9 +612,9 @@ export function tcpReceive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, bad);
     return;
   }
-  const src = ipv4.src(b, at);
-  const dst = ipv4.dst(b, at);
-  if (skb.csum === CHECKSUM_NONE && !tcp.verify4(b, th, skb.end - th, src, dst)) {
+  const src = srcAt(b, at);
+  const dst = dstAt(b, at);
+  if (skb.csum === CHECKSUM_NONE && !verifies(b, th, skb.end - th, pseudo(src, dst, PROTO_TCP, skb.end - th))) {
     drop(ns, skb, DropReason.TCP_CSUM);
     return;
   }
@@ -659,6 +661,6 @@ export function tcpError(
   _from: Ipv4Addr,
   info: number,
 ): void {
-  const socket = ns.tcpSockets.lookup(ipv4.src(b, at), tcp.srcPort(b, th), ipv4.dst(b, at), tcp.dstPort(b, th));
+  const socket = ns.tcpSockets.lookup(srcAt(b, at), tcp.srcPort(b, th), dstAt(b, at), tcp.dstPort(b, th));
   socket?.icmpError(type, code, info);
 }

@@ -1,15 +1,21 @@
 /** UDP sockets, RFC 768 (net/ipv4/udp.c). A tunnel is a socket too: it takes the packet itself (`encap`). */
 import type { Dst } from "../fib/route.ts";
-import { localOut, sourceFor } from "../ip/output.ts";
+import { localOut } from "../ip/output.ts";
+import { sourceForEither } from "../ip6/either.ts";
+import { localOut6 } from "../ip6/output.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { CHECKSUM_NONE, CHECKSUM_PARTIAL, type Skb } from "../skb/skb.ts";
 import { copy } from "../wire/bytes.ts";
-import { fold, pseudo4 } from "../wire/checksum.ts";
+import { fold, pseudo4, verifies } from "../wire/checksum.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
+import { dstAt, pseudo, srcAt, writeHeader } from "../wire/ip-header.ts";
+import { type IpKey, isKey6 } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import * as udp from "../wire/udp.ts";
 import { ANY } from "./port-table.ts";
 
@@ -92,7 +98,7 @@ export class UdpSocket {
     if (dst === null || dst.address !== to || !ns.fib.valid(dst)) {
       dst = ns.fib.dst(to);
       this.#dst = dst;
-      this.#src = this.address !== ANY ? this.address : (sourceFor(dst) as Ipv4Addr);
+      this.#src = this.address !== ANY ? this.address : (sourceForEither(dst) as Ipv4Addr);
     }
     return dst;
   }
@@ -108,6 +114,7 @@ export class UdpSocket {
   ): boolean {
     const ns = this.ns;
     if (dst.type === "unreachable" || dst.type === "prohibit" || dst.type === "none") return false;
+    if (isKey6(to)) return this.#transmit6(dst, src, to, toPort, bytes, off, len);
     const skb = ns.world.pool.alloc(HEAD + len);
     const b = skb.buf;
     const at = skb.data;
@@ -145,6 +152,30 @@ export class UdpSocket {
     localOut(ns, skb);
     return true;
   }
+
+  #transmit6(dst: Dst, src: IpKey, to: IpKey, toPort: number, bytes: Uint8Array, off: number, len: number): boolean {
+    const ns = this.ns;
+    const payload = udp.HEADER_LEN + len;
+    const skb = ns.world.pool.alloc(ipv6.HEADER_LEN + payload);
+    const b = skb.buf;
+    const th = skb.data + ipv6.HEADER_LEN;
+    skb.network = skb.data;
+    skb.transport = th;
+    skb.end = th + payload;
+    copy(b, th + udp.HEADER_LEN, bytes, off, len);
+    udp.write(b, th, this.port, toPort, payload);
+    udp.setChecksum(b, th, fold(pseudo(src, to, ipv4.PROTO_UDP, payload)));
+    skb.csum = CHECKSUM_PARTIAL;
+    skb.csumStart = th;
+    skb.csumOffset = udp.CHECKSUM;
+    const ttl = this.ttl === 0 ? ns.sysctls.hopLimit6 : this.ttl;
+    writeHeader(b, skb.network, ipv6.HEADER_LEN + payload, ipv4.PROTO_UDP, ttl, src, to, this.tos, 0, true);
+    skb.dst = dst;
+    skb.trace = ns.world.observer?.attach(ns, skb) ?? null;
+    skb.trace?.report(ns, skb, { step: "socket", text: "send" });
+    localOut6(ns, skb);
+    return true;
+  }
 }
 
 /** udp_rcv: a datagram for this host. */
@@ -164,12 +195,37 @@ export function udpReceive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, DropReason.UDP_CSUM);
     return;
   }
+  deliver(ns, skb, src, dst);
+}
+
+/** udpv6_rcv. A sum of zero, which IPv4 allows, is none here (RFC 8200 section 8.1). */
+export function udp6Receive(ns: NetNs, skb: Skb): void {
+  const { buf: b, network, transport: at } = skb;
+  const bad = udp.check(b, at, skb.end);
+  if (bad !== 0) {
+    drop(ns, skb, bad);
+    return;
+  }
+  const [src, dst] = [srcAt(b, network), dstAt(b, network)];
+  const len = udp.length(b, at);
+  skb.end = at + len;
+  if (skb.csum === CHECKSUM_NONE && !verifies(b, at, len, pseudo(src, dst, ipv4.PROTO_UDP, len))) {
+    drop(ns, skb, DropReason.UDP_CSUM);
+    return;
+  }
+  deliver(ns, skb, src, dst);
+}
+
+function deliver(ns: NetNs, skb: Skb, src: IpKey, dst: IpKey): void {
+  const b = skb.buf;
+  const at = skb.transport;
   const socket = ns.udp.lookup(dst, udp.dstPort(b, at));
   // Its connection stays behind (nf_reset_ct), also for an answer that says that nothing listens.
   skb.ct = null;
   skb.ctInfo = 0;
   if (socket === null) {
-    ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
+    if (isKey6(dst)) ns.handlers.icmp6Error(ns, skb, icmpv6.DEST_UNREACH, icmpv6.PORT_UNREACH, 0);
+    else ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
     drop(ns, skb, DropReason.NO_SOCKET, () => `nothing listens on UDP port ${udp.dstPort(b, at)}`);
     return;
   }
@@ -196,6 +252,6 @@ export function udpError(
   from: Ipv4Addr,
   _info: number,
 ): void {
-  const socket = ns.udp.lookup(ipv4.src(b, at), udp.srcPort(b, th));
-  socket?.receiver?.error?.(socket, type, code, from, ipv4.dst(b, at), udp.dstPort(b, th));
+  const socket = ns.udp.lookup(srcAt(b, at), udp.srcPort(b, th));
+  socket?.receiver?.error?.(socket, type, code, from, dstAt(b, at), udp.dstPort(b, th));
 }

@@ -463,7 +463,7 @@ class Restore {
 
   /** Removed chains must not be led to, jumps must not go in circles, targets must stand where they can work. */
   #validate(table: StagedTable): void {
-    const graph = new Graph(table, (chain) => this.#made(chain));
+    const graph = new Graph(table);
     graph.checkRemoved([...table.chains.keys()].filter((name) => table.chains.get(name) === null));
     for (const chain of table.chains.values()) if (chain?.changed) graph.checkChain(chain);
   }
@@ -603,24 +603,17 @@ function checkName(name: string): void {
 /** Who leads to whom in a staged table. */
 class Graph {
   readonly #table: StagedTable;
-  readonly #made: (chain: Staged) => Chain;
+  /** Chains whose jumps were followed; false while that is going on. */
+  readonly #followed: Map<string, boolean> = new Map();
 
-  constructor(table: StagedTable, made: (chain: Staged) => Chain) {
+  constructor(table: StagedTable) {
     this.#table = table;
-    this.#made = made;
   }
 
   #rulesOf(name: string): readonly Rule[] {
     const staged = this.#table.chains.get(name);
     if (staged !== undefined) return staged?.rules ?? [];
     return this.#table.base?.chains.get(name)?.chain.rules ?? [];
-  }
-
-  #jumpsOf(name: string): ReadonlyMap<string, number> {
-    const staged = this.#table.chains.get(name);
-    if (staged === null) return NO_JUMPS;
-    if (staged === undefined || !staged.changed) return this.#table.base?.chains.get(name)?.chain.jumps ?? NO_JUMPS;
-    return this.#made(staged).jumps;
   }
 
   /** How many more jumps lead from a staged chain to each other than before. */
@@ -646,20 +639,42 @@ class Graph {
 
   /** Looks at what is new in a chain: where its jumps lead, and which hooks its targets allow. */
   checkChain(chain: Staged): void {
-    for (const [to, by] of this.#changes(chain.name, chain)) {
-      if (by > 0) this.#checkCircle(chain.name, to);
-    }
+    let grown = false;
+    for (const by of this.#changes(chain.name, chain).values()) if (by > 0) grown = true;
+    if (grown) this.#checkCircles(chain.name);
     if (chain.policy !== null) this.#checkHook(chain.name, hookOf(chain.name), new Set());
   }
 
-  #checkCircle(start: string, first: string): void {
-    const seen = new Set<string>();
-    const walk = [first];
-    for (let name = walk.pop(); name !== undefined; name = walk.pop()) {
-      if (name === start) throw new OptionError("", `chain ${start} leads back to itself by ${first}`);
-      if (seen.has(name)) continue;
-      seen.add(name);
-      walk.push(...this.#jumpsOf(name).keys());
+  /** Follows all jumps from a chain that was not followed yet: no way may come back to a chain that it went through. */
+  #checkCircles(start: string): void {
+    const path: string[] = [];
+    const places: number[] = [];
+    const enter = (name: string): void => {
+      this.#followed.set(name, false);
+      path.push(name);
+      places.push(0);
+    };
+    if (!this.#followed.has(start)) enter(start);
+    while (path.length > 0) {
+      const name = path[path.length - 1] as string;
+      const rules = this.#rulesOf(name);
+      let at = places[places.length - 1] as number;
+      let next = "";
+      while (at < rules.length && next === "") {
+        const to = (rules[at++] as Rule).chain;
+        if (to !== "" && this.#followed.get(to) !== true) next = to;
+      }
+      places[places.length - 1] = at;
+      if (next === "") {
+        this.#followed.set(name, true);
+        path.pop();
+        places.pop();
+      } else if (this.#followed.get(next) === false) {
+        const by = path[path.indexOf(next) + 1] ?? next;
+        throw new OptionError("", `chain ${next} leads back to itself by ${by}`);
+      } else {
+        enter(next);
+      }
     }
   }
 
@@ -683,5 +698,3 @@ class Graph {
     }
   }
 }
-
-const NO_JUMPS: ReadonlyMap<string, number> = new Map();

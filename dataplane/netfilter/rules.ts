@@ -141,7 +141,6 @@ export class Chain {
   readonly lines: readonly number[];
   /** How many rules make connections be tracked. */
   readonly tracking: number;
-  #jumps: ReadonlyMap<string, number> | null = null;
   /** Made when the first packet meets the chain; null where the chain is walked rule by rule. */
   index: ChainIndex | null | undefined;
 
@@ -165,16 +164,6 @@ export class Chain {
     const { from, end, oldEnd } = difference(old.rules, rules);
     this.tracking = old.tracking - tracking(old.rules, from, oldEnd) + tracking(rules, from, end);
     this.index = old.index?.edited(from, oldEnd - from, rules.slice(from, end)) ?? undefined;
-  }
-
-  /** The chains that rules lead to, and how often. */
-  get jumps(): ReadonlyMap<string, number> {
-    if (this.#jumps === null) {
-      const jumps = new Map<string, number>();
-      countJumps(jumps, this.rules, 0, this.rules.length, 1);
-      this.#jumps = jumps;
-    }
-    return this.#jumps;
   }
 }
 

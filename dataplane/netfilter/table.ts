@@ -99,7 +99,7 @@ export class TableState {
   /** Adds (`sign` 1) or takes away what a chain counts for in the table's sums. */
   account(chain: Chain, sign: number): void {
     this.tracking += sign * chain.tracking;
-    for (const [to, count] of chain.jumps) this.#refer(to, sign * count);
+    for (const { chain: to } of chain.rules) if (to !== "") this.#refer(to, sign);
   }
 }
 

@@ -2,13 +2,17 @@ import { describe, it } from "vitest";
 import { throwAwayKernel } from "../backend/kernel/throw-away.ts";
 import { missing } from "../test/support/needs.ts";
 import { pluginConformance } from "./conformance.contract.ts";
+import { nftablesConformance } from "./conformance-nftables.contract.ts";
 import { otherPluginsConformance } from "./conformance-others.contract.ts";
 
+const noNft = missing("nft");
 const reason = missing("root", "netns", "iptables-restore");
 const options = { ipv6: true, sameSubnetTwice: true };
 if (reason === null) {
   pluginConformance("the kernel", throwAwayKernel, options);
   otherPluginsConformance("the kernel", throwAwayKernel, options);
+  if (noNft === null) nftablesConformance("the kernel", throwAwayKernel, { bridgeTables: true });
+  else describe("nftables on the kernel", () => it("passes the cases of plugins", ({ skip }) => skip(noNft)));
 } else {
   describe("on the kernel", () => {
     it("passes the cases of plugins", ({ skip }) => skip(reason));

@@ -240,8 +240,12 @@ export function pluginConformance(
         ],
         ["a VLAN", { vlan: 100 }, 2, "vlan: found 100, which is not supported yet"],
         ["a VLAN trunk", { vlanTrunk: [{ id: 1 }] }, 2, 'vlanTrunk: found [{"id":1}], which is not supported yet'],
-        ["macspoofchk", { macspoofchk: true }, 2, "macspoofchk: found true, which is not supported yet"],
-        ["nftables", { ipMasqBackend: "nftables" }, 2, 'ipMasqBackend: found "nftables", which is not supported yet'],
+        [
+          "an unknown backend",
+          { ipMasqBackend: "pf" },
+          7,
+          'ipMasqBackend: found "pf", expected "iptables" or "nftables"',
+        ],
         ["an unknown IPAM plugin", { ipam: { type: "dhcp" } }, 105, 'plugin "dhcp": not built in, expected one of'],
         [
           "IPAM without ranges",
@@ -663,7 +667,7 @@ export function pluginConformance(
           'runtimeConfig.portMappings[0].hostIP: found "x"',
         ],
         ["a mark bit of 32", { markMasqBit: 32 }, 7, "markMasqBit: found 32"],
-        ["nftables", { backend: "nftables" }, 2, 'backend: found "nftables"'],
+        ["an unknown backend", { backend: "pf" }, 7, 'backend: found "pf", expected "iptables" or "nftables"'],
       ])("refuses %s", async (_, more, code, msg) => {
         const { error } = await node.call("ADD", { ...withPrev(conf, prev), ...more }, at);
         expect(error.code).toBe(code);

@@ -1,6 +1,7 @@
 /** What the interface plugins share about their data plane: which one a call means, and what a missing one means. */
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError } from "../../dataplane/netns/rtnl-ops.ts";
+import { type NftTable, parseNftTable } from "../netfilter/nft-text.ts";
 import { BAD_NETNS, CniError, NO_BACKEND, TRY_AGAIN, UNAVAILABLE } from "./error.ts";
 import { Fields } from "./fields.ts";
 import type { PluginHost } from "./host.ts";
@@ -64,8 +65,19 @@ export async function savedRules(backend: Backend, family: 4 | 6, table: string 
   try {
     return await backend.iptablesSave("host", family === 4 ? "ipv4" : "ipv6", table);
   } catch (error) {
-    if (family === 6 && error instanceof NetlinkError && /^(?:EAFNOSUPPORT|EOPNOTSUPP|ENOSYS)$/.test(error.code))
-      return "";
+    if (!(error instanceof NetlinkError)) throw error;
+    // where iptables is not installed there are no rules of it
+    if (error.code === "ENOENT" || (family === 6 && /^(?:EAFNOSUPPORT|EOPNOTSUPP|ENOSYS)$/.test(error.code))) return "";
+    throw error;
+  }
+}
+
+/** A table of the host's nftables ("FAMILY NAME"); an empty one where there is none, or no nftables. */
+export async function listedTable(backend: Backend, table: string): Promise<NftTable> {
+  try {
+    return parseNftTable(await backend.nftList("host", { table, handles: true }));
+  } catch (error) {
+    if (error instanceof NetlinkError && /^(?:ENOENT|EOPNOTSUPP)$/.test(error.code)) return parseNftTable("");
     throw error;
   }
 }

@@ -6,6 +6,7 @@ import { parseMacRequest } from "../cni/mac-request.ts";
 import { parseDns } from "../cni/result.ts";
 import { isIfname } from "../cni/skel.ts";
 import type { Dns, JsonObject } from "../cni/types.ts";
+import { parseRulesBackend, type RulesBackend } from "../netfilter/masq.ts";
 
 export type BridgeConf = {
   readonly network: string;
@@ -14,6 +15,9 @@ export type BridgeConf = {
   readonly isDefaultGateway: boolean;
   readonly forceAddress: boolean;
   readonly ipMasq: boolean;
+  /** Undefined: iptables, and nftables where that is not installed. */
+  readonly masqBackend: RulesBackend | undefined;
+  readonly macspoofchk: boolean;
   /** Undefined: the kernel's. */
   readonly mtu: number | undefined;
   readonly hairpin: boolean;
@@ -42,10 +46,6 @@ function unsupported(fields: Fields, key: string): CniError {
 function refuseUnsupported(fields: Fields): void {
   if ((fields.int("vlan", 0, 4094) ?? 0) !== 0) throw unsupported(fields, "vlan");
   if (fields.list("vlanTrunk").length > 0) throw unsupported(fields, "vlanTrunk");
-  if (fields.flag("macspoofchk") === true) throw unsupported(fields, "macspoofchk");
-  const backend = fields.text("ipMasqBackend") || "iptables";
-  if (backend === "nftables") throw unsupported(fields, "ipMasqBackend");
-  if (backend !== "iptables") throw fields.bad("ipMasqBackend", '"iptables"');
 }
 
 function parseOwnDns(fields: Fields): Dns | undefined {
@@ -76,6 +76,8 @@ export function parseBridgeConf(conf: JsonObject, network: string, cniArgs: stri
     isDefaultGateway,
     forceAddress: flag("forceAddress"),
     ipMasq: flag("ipMasq"),
+    masqBackend: parseRulesBackend(fields, "ipMasqBackend"),
+    macspoofchk: flag("macspoofchk"),
     mtu: fields.int("mtu", 0, MAX_MTU) || undefined,
     hairpin,
     promisc,

@@ -20,7 +20,8 @@ import {
 } from "../../ipam/ip.ts";
 import { CniError, EXISTS } from "../cni/error.ts";
 import type { IpConfig, Result, Route } from "../cni/types.ts";
-import { masqOps } from "../netfilter/masq.ts";
+import { masqOps, nftOps, type RulesBackend } from "../netfilter/masq.ts";
+import { spoofAddText } from "../netfilter/nft-spoof.ts";
 import type { BridgeConf } from "./bridge-conf.ts";
 import { aliasOp } from "./host-end.ts";
 import type { Names } from "./names.ts";
@@ -258,7 +259,9 @@ export function planAdd(
   world: BridgeWorld,
   ipam: Result,
   names: Names,
+  rules: RulesBackend = conf.masqBackend ?? "iptables",
 ): readonly RtnlOp[] {
+  const { network } = conf;
   const ips = withGateways(conf, ipam.ips);
   const routes = routesFor(conf, ips, ipam.routes);
   return [
@@ -268,10 +271,13 @@ export function planAdd(
     aliasOp(conf.network, place, names.hostIfname),
     ...(world.ipv6 ? [sysctl("host", devKey("ipv6", names.hostIfname, "accept_ra"), "0")] : []),
     ...planSandbox(conf, place, world, ips, routes),
+    ...(conf.macspoofchk
+      ? nftOps(spoofAddText(place, names.hostIfname, conf.mac ?? names.containerMac), "CNI macspoofchk")
+      : []),
     ...(conf.ipMasq
       ? masqOps(
-          conf.network,
-          place.containerId,
+          rules,
+          { ...place, network },
           ips.map((ip) => ip.address),
         )
       : []),

@@ -36,6 +36,23 @@ describe("bridge", () => {
     expect(fake.transactions).toBe(2);
   });
 
+  it("takes nftables where iptables is not installed, and with neither leaves nothing", async () => {
+    const tried = new Set<string>();
+    fake.failWith = (op) => {
+      if (op.op !== "iptables.restore" && op.op !== "nft.apply") return undefined;
+      tried.add(op.op);
+      return "ENOENT";
+    };
+    const { error } = await node.call("ADD", CONF, { netns });
+    expect(error).toMatchObject({ code: 100, msg: "rules: found neither iptables-restore nor nft" });
+    expect([...tried]).toEqual(["iptables.restore", "nft.apply"]);
+    expect(await fake.links("host")).toHaveLength(1);
+    expect(await node.leases(DATA, "net")).toEqual({});
+    fake.failWith = (op) => (op.op === "iptables.restore" ? "ENOENT" : undefined);
+    const asked = await node.call("ADD", { ...CONF, ipMasqBackend: "iptables" }, { netns });
+    expect(asked.error).toMatchObject({ code: 100, details: expect.stringContaining("iptables.restore") });
+  });
+
   it("plans anew when another call made the bridge meanwhile", async () => {
     let refusals = 0;
     fake.failWith = (op) => (op.op === "link.add" && op.kind === "bridge" && refusals++ < 2 ? "EEXIST" : undefined);

@@ -3,24 +3,35 @@
  *
  * Everything after IPAM is one transaction, so a failed ADD leaves neither a veth nor rules, and the address is given
  * back. Better than the reference: GC, CHECK of the masquerade rules, DEL without a namespace cleans rules, mtu in 1.1.0
- * results. Left out for now: VLANs and macspoofchk (refused with code 2), the nftables backend of ipMasq, waiting for
- * the port to forward or for duplicate address detection (accept_dad is off).
+ * results. Left out for now: VLANs (refused with code 2), waiting for the port to forward or for duplicate address
+ * detection (accept_dad is off).
  */
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { formatCidr, parseCidr } from "../../ipam/ip.ts";
+import type { Owner } from "../../ipam/lease.ts";
 import { addresses, call, delegateRequest } from "../cni/call.ts";
-import { cleanupBackend, gcBackend, hasIpv6, sandboxBackend, socketOf, statusBackend } from "../cni/data-plane.ts";
+import {
+  cleanupBackend,
+  gcBackend,
+  hasIpv6,
+  listedTable,
+  sandboxBackend,
+  socketOf,
+  statusBackend,
+} from "../cni/data-plane.ts";
 import { CniError, EXISTS, NOT_AS_ADDED, throwAll, UNAVAILABLE } from "../cni/error.ts";
 import type { PluginHost } from "../cni/host.ts";
 import { type CmdArgs, EMPTY_RESULT, type Interface, type Plugin, type Result } from "../cni/types.ts";
 import { Undo } from "../cni/undo.ts";
-import { masqGcOps, masqMissingOf, unmasqExactOps, unmasqOps } from "../netfilter/masq.ts";
+import { masqGcOps, masqMissingOf, nftOps, unmasqExactOps, unmasqOps, withRules } from "../netfilter/masq.ts";
+import { SPOOF_TABLE, spoofDelText, spoofGcText, spoofMissing } from "../netfilter/nft-spoof.ts";
 import { type BridgeConf, parseBridgeConf } from "./bridge-conf.ts";
 import { type BridgeWorld, planAdd, routesFor, withGateways } from "./bridge-plan.ts";
-import { removeStaleEnds } from "./host-end.ts";
+import { hostPrefix, removeStaleEnds } from "./host-end.ts";
 import { drawNames, type Names } from "./names.ts";
 
+const SPOOF_SOURCE = "CNI macspoofchk";
 /** How often to plan anew when another call changed the bridge between reading and writing. */
 const ATTEMPTS = 8;
 
@@ -65,8 +76,9 @@ async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: Bri
     if (attempt > 1) await requireFree(args, backend);
     const names = drawNames(host, conf.network);
     const world = await readWorld(backend, conf, netns);
+    const place = { netns, ifname, containerId };
     try {
-      await backend.apply(planAdd(conf, { netns, ifname, containerId }, world, ipam, names));
+      await withRules(conf.masqBackend, (rules) => backend.apply(planAdd(conf, place, world, ipam, names, rules)));
       return names;
     } catch (error) {
       if (attempt >= ATTEMPTS || !isRace(error, conf, names)) throw error;
@@ -119,7 +131,8 @@ async function unwire(
   backend: Backend,
   hasSandbox: boolean,
 ): Promise<void> {
-  const owner = { network: conf.network, containerId: args.containerId };
+  const { containerId, ifname } = args;
+  const owner = { network: conf.network, containerId, ifname };
   for (let attempt = 1; ; attempt++) {
     const ops: RtnlOp[] = [];
     let all = args.prevResult?.ips.map((ip) => ip.address);
@@ -135,9 +148,11 @@ async function unwire(
     }
     if (conf.ipMasq) {
       // the rules are known to the letter where ADD's result is: then nothing need be read, unless that fails
-      const exact = attempt === 1 ? unmasqExactOps(owner, exactly ?? []) : [];
+      const exact = attempt === 1 && conf.masqBackend !== "nftables" ? unmasqExactOps(owner, exactly ?? []) : [];
       ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? all : undefined)));
     }
+    if (conf.macspoofchk)
+      ops.push(...nftOps(spoofDelText(await listedTable(backend, SPOOF_TABLE), owner), SPOOF_SOURCE));
     if (ops.length === 0) return;
     try {
       await backend.apply(ops);
@@ -152,7 +167,7 @@ async function unwire(
 
 async function del(args: CmdArgs, host: PluginHost): Promise<void> {
   const conf = parseBridgeConf(args.conf, args.name, "");
-  if (args.netns !== "" || conf.ipMasq) {
+  if (args.netns !== "" || conf.ipMasq || conf.macspoofchk) {
     const { backend, hasSandbox } = await cleanupBackend(args, host);
     if (backend !== undefined) await unwire(args, host, conf, backend, hasSandbox);
   }
@@ -207,6 +222,14 @@ async function checkAddresses(args: CmdArgs, backend: Backend): Promise<void> {
   }
 }
 
+async function checkSpoof(args: CmdArgs, backend: Backend, owner: Owner): Promise<void> {
+  const inside = await backend.link(args.netns, args.ifname);
+  const port = (await backend.links("host")).find((link) => link.ifindex === inside?.peerIfindex);
+  const table = await listedTable(backend, SPOOF_TABLE);
+  const missing = spoofMissing(table, owner, port?.name ?? "", inside?.mac ?? "");
+  if (missing !== undefined) throw different(missing);
+}
+
 async function check(args: CmdArgs, host: PluginHost): Promise<void> {
   const conf = parseBridgeConf(args.conf, args.name, args.args);
   const backend = await sandboxBackend(args, host);
@@ -214,10 +237,12 @@ async function check(args: CmdArgs, host: PluginHost): Promise<void> {
     await call(host.exec, delegateRequest(conf.ipamType, args), (text) => host.warn(text));
   await checkLinks(args, conf, backend);
   await checkAddresses(args, backend);
+  const owner = { network: args.name, containerId: args.containerId, ifname: args.ifname };
+  if (conf.macspoofchk) await checkSpoof(args, backend, owner);
   if (!conf.ipMasq) return;
-  const owner = { network: args.name, containerId: args.containerId };
   const missing = await masqMissingOf(
     backend,
+    conf.masqBackend,
     owner,
     (args.prevResult?.ips ?? []).map((ip) => ip.address),
   );
@@ -238,10 +263,17 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
   if (ipamType !== undefined)
     await attempt(() => call(host.exec, delegateRequest(ipamType, args), (text) => host.warn(text)));
   if (conf.ipMasq) {
-    const valid = new Set(args.validAttachments.map((owner) => owner.containerId));
     await attempt(async () => {
       const backend = await host.backend("", socketOf(args));
-      const ops = await masqGcOps(backend, args.name, valid);
+      const ops = await masqGcOps(backend, args.name, args.validAttachments);
+      if (ops.length > 0) await backend.apply(ops);
+    });
+  }
+  if (conf.macspoofchk) {
+    await attempt(async () => {
+      const backend = await host.backend("", socketOf(args));
+      const table = await listedTable(backend, SPOOF_TABLE);
+      const ops = nftOps(spoofGcText(table, hostPrefix(args.name), args.validAttachments), SPOOF_SOURCE);
       if (ops.length > 0) await backend.apply(ops);
     });
   }

@@ -18,7 +18,16 @@ import type { PluginHost } from "../cni/host.ts";
 import { parseDns } from "../cni/result.ts";
 import type { CmdArgs, Dns, IpConfig, JsonObject, Plugin, Result } from "../cni/types.ts";
 import { Undo } from "../cni/undo.ts";
-import { masqGcOps, masqMissingOf, masqOps, unmasqExactOps, unmasqOps } from "../netfilter/masq.ts";
+import {
+  masqGcOps,
+  masqMissingOf,
+  masqOps,
+  parseRulesBackend,
+  type RulesBackend,
+  unmasqExactOps,
+  unmasqOps,
+  withRules,
+} from "../netfilter/masq.ts";
 import { aliasOp, removeStaleEnds } from "./host-end.ts";
 import { drawNames, type Names } from "./names.ts";
 
@@ -26,6 +35,7 @@ const ATTEMPTS = 8;
 
 export type PtpConf = {
   readonly ipMasq: boolean;
+  readonly masqBackend: RulesBackend | undefined;
   readonly mtu: number | undefined;
   readonly ipamType: string;
   readonly dns: Dns | undefined;
@@ -38,6 +48,7 @@ export function parsePtpConf(conf: JsonObject): PtpConf {
   const dns = parseDns(fields.object("dns"));
   return {
     ipMasq: fields.flag("ipMasq") ?? false,
+    masqBackend: parseRulesBackend(fields, "ipMasqBackend"),
     mtu: fields.int("mtu", 0, 65535) || undefined,
     ipamType,
     dns: Object.keys(dns).length === 0 ? undefined : dns,
@@ -58,7 +69,14 @@ function dotted(dev: string): string {
 }
 
 /** All of ADD after IPAM, to be applied whole. */
-export function planAdd(conf: PtpConf, args: CmdArgs, ipam: Result, names: Names, ipv6: boolean): readonly RtnlOp[] {
+export function planAdd(
+  conf: PtpConf,
+  args: CmdArgs,
+  ipam: Result,
+  names: Names,
+  ipv6: boolean,
+  rules: RulesBackend,
+): readonly RtnlOp[] {
   const { netns, ifname } = args;
   const mtu = conf.mtu === undefined ? {} : { mtu: conf.mtu };
   const addresses = ipam.ips.map(addressOf);
@@ -106,8 +124,8 @@ export function planAdd(conf: PtpConf, args: CmdArgs, ipam: Result, names: Names
     ? [
         ...ops,
         ...masqOps(
-          args.name,
-          args.containerId,
+          rules,
+          { network: args.name, containerId: args.containerId, ifname },
           ipam.ips.map((ip) => ip.address),
         ),
       ]
@@ -143,7 +161,7 @@ async function wire(args: CmdArgs, host: PluginHost, backend: Backend, conf: Ptp
   for (let attempt = 1; ; attempt++) {
     const names = drawNames(host, args.name);
     try {
-      await backend.apply(planAdd(conf, args, ipam, names, ipv6));
+      await withRules(conf.masqBackend, (rules) => backend.apply(planAdd(conf, args, ipam, names, ipv6, rules)));
       return names;
     } catch (error) {
       // the name of the host's end may be taken
@@ -178,7 +196,7 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
 }
 
 async function unwire(args: CmdArgs, backend: Backend, conf: PtpConf, hasSandbox: boolean): Promise<void> {
-  const owner = { network: args.name, containerId: args.containerId };
+  const owner = { network: args.name, containerId: args.containerId, ifname: args.ifname };
   const known = args.prevResult?.ips.map((ip) => ip.address);
   for (let attempt = 1; ; attempt++) {
     const ops: RtnlOp[] = [];
@@ -188,7 +206,7 @@ async function unwire(args: CmdArgs, backend: Backend, conf: PtpConf, hasSandbox
       all ??= (await backend.addrs(args.netns, args.ifname)).map((a) => a.address);
     }
     if (conf.ipMasq) {
-      const exact = attempt === 1 ? unmasqExactOps(owner, known ?? []) : [];
+      const exact = attempt === 1 && conf.masqBackend !== "nftables" ? unmasqExactOps(owner, known ?? []) : [];
       ops.push(...(exact.length > 0 ? exact : await unmasqOps(backend, owner, hasSandbox ? all : undefined)));
     }
     if (ops.length === 0) return;
@@ -238,10 +256,10 @@ async function check(args: CmdArgs, host: PluginHost): Promise<void> {
     if (!routes.some((route) => same(route.dst))) throw different(`sandbox ${netns}: no route to ${dst}`);
   }
   if (!conf.ipMasq) return;
-  const owner = { network: args.name, containerId: args.containerId };
   const missing = await masqMissingOf(
     backend,
-    owner,
+    conf.masqBackend,
+    { network: args.name, containerId: args.containerId, ifname },
     ips.map((ip) => ip.address),
   );
   if (missing !== undefined) throw different(missing);
@@ -258,8 +276,7 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
   if (conf.ipMasq) {
     try {
       const backend = await host.backend("", socketOf(args));
-      const valid = new Set(args.validAttachments.map((owner) => owner.containerId));
-      const ops = await masqGcOps(backend, args.name, valid);
+      const ops = await masqGcOps(backend, args.name, args.validAttachments);
       if (ops.length > 0) await backend.apply(ops);
     } catch (error) {
       errors.push(error);

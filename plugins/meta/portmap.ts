@@ -1,19 +1,27 @@
 /**
- * portmap: forwards ports of the host to a container, with iptables (the reference plugin's options). It runs after a
+ * portmap: forwards ports of the host to a container, with iptables or nftables (the reference plugin's options). It runs after a
  * plugin that gave addresses and changes nothing in their result. Each call is one transaction.
  *
  * Connections of UDP that were made to a port before its rules came or went are forgotten: they would go on past the rules
- * for as long as packets come. Left out for now: the nftables backend (refused with code 2).
+ * for as long as packets come.
  */
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { type Cidr, contains, type Family, formatIp, parseCidr, parseIp } from "../../ipam/ip.ts";
-import { cleanupBackend, sandboxBackend, savedRules, socketOf, statusBackend } from "../cni/data-plane.ts";
-import { CniError, NOT_AS_ADDED, UNSUPPORTED_FIELD } from "../cni/error.ts";
+import { cleanupBackend, listedTable, sandboxBackend, savedRules, socketOf, statusBackend } from "../cni/data-plane.ts";
+import { CniError, NOT_AS_ADDED } from "../cni/error.ts";
 import { badField, Fields } from "../cni/fields.ts";
 import type { PluginHost } from "../cni/host.ts";
 import { type CmdArgs, EMPTY_RESULT, type JsonObject, type Plugin, type Result } from "../cni/types.ts";
-import { restoreOp } from "../netfilter/masq.ts";
+import { nftOps, parseRulesBackend, type RulesBackend, restoreOp, withRules } from "../netfilter/masq.ts";
+import {
+  forwardTable,
+  nftForwardAddText,
+  nftForwardDelText,
+  nftForwardGcText,
+  nftForwardMissing,
+} from "../netfilter/nft-forward.ts";
+import type { NftTable } from "../netfilter/nft-text.ts";
 import {
   type ForwardOptions,
   forwardAddExactText,
@@ -30,10 +38,13 @@ import {
 import { replan, tryExact } from "../netfilter/replan.ts";
 import type { SavedTable } from "../netfilter/rules-text.ts";
 
+const SOURCE = "CNI plugin portmap";
 const DEFAULT_MARK_BIT = 13;
 const MAX_PORT = 65535;
 
 export type PortmapConf = {
+  /** Undefined: iptables, and nftables where that is not installed. */
+  readonly backend: RulesBackend | undefined;
   readonly snat: boolean;
   readonly masqAll: boolean;
   readonly markBit: number;
@@ -65,17 +76,29 @@ function parseMapping(fields: Fields): PortMapping {
   };
 }
 
+/** Some options are in the words of one backend, which chooses it. */
+function parseBackend(fields: Fields, external: string | undefined): RulesBackend | undefined {
+  const asked = parseRulesBackend(fields, "backend");
+  let chosen = external === undefined ? asked : (asked ?? "iptables");
+  if (external !== undefined && asked === "nftables") throw fields.bad("externalSetMarkChain", "nothing for nftables");
+  for (const key of ["conditionsV4", "conditionsV6"]) {
+    const [first] = fields.texts(key);
+    if (first === undefined) continue;
+    const kind = /^[-!]/.test(first) ? "iptables" : "nftables";
+    if (chosen !== undefined && chosen !== kind) throw fields.bad(key, `words of ${chosen}`);
+    chosen = kind;
+  }
+  return chosen;
+}
+
 export function parsePortmapConf(conf: JsonObject): PortmapConf {
   const fields = new Fields(conf);
-  const backend = fields.text("backend") || "iptables";
-  if (backend === "nftables")
-    throw new CniError(UNSUPPORTED_FIELD, 'backend: found "nftables", which is not supported yet');
-  if (backend !== "iptables") throw fields.bad("backend", '"iptables"');
   const external = fields.text("externalSetMarkChain") || undefined;
   if (external !== undefined && fields.raw("markMasqBit") !== undefined) {
     throw fields.bad("markMasqBit", "nothing where externalSetMarkChain is given");
   }
   return {
+    backend: parseBackend(fields, external),
     snat: fields.flag("snat") ?? true,
     masqAll: fields.flag("masqAll") ?? false,
     markBit: fields.int("markMasqBit", 0, 31) ?? DEFAULT_MARK_BIT,
@@ -133,7 +156,7 @@ export function planAdd(conf: PortmapConf, args: CmdArgs, target: Cidr, saved: S
   const { family } = target.ip;
   const owner = { network: args.name, containerId: args.containerId };
   const text = forwardAddText(saved, owner, target, mappingsFor(conf.mappings, family), optionsFor(conf, family));
-  return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
+  return text === undefined ? [] : [restoreOp(family, text, SOURCE)];
 }
 
 /** Lets packets from 127.0.0.1 leave by the device of the container, once they are masqueraded. */
@@ -176,11 +199,28 @@ async function add(args: CmdArgs, host: PluginHost): Promise<Result> {
 }
 
 async function addRules(backend: Backend, conf: PortmapConf, args: CmdArgs, result: Result): Promise<void> {
+  await withRules(conf.backend, async (kind) => {
+    if (kind === "nftables") await addNftRules(backend, conf, args, result);
+    else await addIptablesRules(backend, conf, args, result);
+  });
+}
+
+async function addNftRules(backend: Backend, conf: PortmapConf, args: CmdArgs, result: Result): Promise<void> {
+  const owner = { network: args.name, containerId: args.containerId };
+  const ops = targets(result).flatMap((target) => {
+    const { family } = target.ip;
+    const mappings = mappingsFor(conf.mappings, family);
+    return nftOps(nftForwardAddText(owner, target, mappings, optionsFor(conf, family)), SOURCE);
+  });
+  if (ops.length > 0) await backend.apply([...(await localnetOps(backend, conf, result)), ...ops]);
+}
+
+async function addIptablesRules(backend: Backend, conf: PortmapConf, args: CmdArgs, result: Result): Promise<void> {
   const owner = { network: args.name, containerId: args.containerId };
   const exact = targets(result).flatMap((target) => {
     const { family } = target.ip;
     const text = forwardAddExactText(owner, target, mappingsFor(conf.mappings, family), optionsFor(conf, family));
-    return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
+    return text === undefined ? [] : [restoreOp(family, text, SOURCE)];
   });
   const local = await localnetOps(backend, conf, result);
   if (await tryExact(backend, [...local, ...exact])) return;
@@ -196,12 +236,18 @@ async function addRules(backend: Backend, conf: PortmapConf, args: CmdArgs, resu
   });
 }
 
-async function removeRules(backend: Backend, plan: (saved: SavedTable) => string | undefined): Promise<void> {
+/** Of both kinds: what made them may have been configured otherwise. */
+async function removeRules(
+  backend: Backend,
+  plan: (saved: SavedTable) => string | undefined,
+  planNft: (listed: NftTable, family: Family) => string | undefined,
+): Promise<void> {
   await replan(backend, async () => {
     const ops: RtnlOp[] = [];
     for (const family of [4, 6] as const) {
       const text = plan(parseForward(await savedRules(backend, family)));
-      if (text !== undefined) ops.push(restoreOp(family, text, "CNI plugin portmap"));
+      if (text !== undefined) ops.push(restoreOp(family, text, SOURCE));
+      ops.push(...nftOps(planNft(await listedTable(backend, forwardTable(family)), family), SOURCE));
     }
     return ops;
   });
@@ -218,11 +264,21 @@ async function del(args: CmdArgs, host: PluginHost): Promise<void> {
   const families = targets(args.prevResult ?? EMPTY_RESULT).map((target) => target.ip.family);
   const exact = families.flatMap((family) => {
     const text = forwardDelExactText(owner, mappingsFor(conf.mappings, family), optionsFor(conf, family));
-    return text === undefined ? [] : [restoreOp(family, text, "CNI plugin portmap")];
+    return text === undefined ? [] : [restoreOp(family, text, SOURCE)];
   });
-  if (exact.length === 0 || !(await tryExact(backend, exact)))
-    await removeRules(backend, (saved) => forwardDelText(saved, owner));
+  const done = conf.backend !== "nftables" && exact.length > 0 && (await tryExact(backend, exact));
+  if (!done) {
+    await removeRules(
+      backend,
+      (saved) => forwardDelText(saved, owner),
+      (listed, family) => nftForwardDelText(listed, family, owner),
+    );
+  }
   await forgetUdp(backend, conf, host);
+}
+
+function firstOfAll<T>(items: readonly T[], find: (item: T) => string | undefined): string | undefined {
+  return items.map(find).find((text) => text !== undefined);
 }
 
 async function check(args: CmdArgs, host: PluginHost): Promise<void> {
@@ -234,11 +290,15 @@ async function check(args: CmdArgs, host: PluginHost): Promise<void> {
   for (const target of targets(result)) {
     const mappings = mappingsFor(conf.mappings, target.ip.family);
     if (mappings.length === 0) continue;
-    const saved = parseForward(await savedRules(backend, target.ip.family));
-    for (const mapping of mappings) {
-      const missing = forwardMissing(saved, owner, target, mapping);
-      if (missing !== undefined) throw new CniError(NOT_AS_ADDED, missing);
-    }
+    const { family } = target.ip;
+    const saved = parseForward(conf.backend === "nftables" ? "" : await savedRules(backend, family));
+    const missing = firstOfAll(mappings, (mapping) => forwardMissing(saved, owner, target, mapping));
+    if (missing === undefined) continue;
+    if (conf.backend === "iptables") throw new CniError(NOT_AS_ADDED, missing);
+    const listed = await listedTable(backend, forwardTable(family));
+    const options = optionsFor(conf, family);
+    const ofNft = firstOfAll(mappings, (mapping) => nftForwardMissing(listed, owner, target, mapping, options));
+    if (ofNft !== undefined) throw new CniError(NOT_AS_ADDED, conf.backend === undefined ? missing : ofNft);
   }
 }
 
@@ -246,7 +306,11 @@ async function gc(args: CmdArgs, host: PluginHost): Promise<void> {
   parsePortmapConf(args.conf);
   const valid = new Set(args.validAttachments.map((owner) => owner.containerId));
   const backend = await host.backend("", socketOf(args));
-  await removeRules(backend, (saved) => forwardGcText(saved, args.name, valid));
+  await removeRules(
+    backend,
+    (saved) => forwardGcText(saved, args.name, valid),
+    (listed, family) => nftForwardGcText(listed, family, args.name, valid),
+  );
 }
 
 async function status(args: CmdArgs, host: PluginHost): Promise<void> {

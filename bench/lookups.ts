@@ -1,126 +1,121 @@
 /**
- * What the first packet of a flow costs in rule lookups: the hooks of a node with N Services, for the first, the middle and
- * the last Service of the ruleset, and for an address that is none, rule by rule and by hash. Each call is a new connection.
- * Timed by the `benchmark` package; rules examined are counted, which is what the time comes from.
+ * What the first packet of a flow costs on a node with N Services of two endpoints, for the first, the middle and the last
+ * Service and for an address that is none; what an established packet, loading, and small changes cost; and the memory.
+ * Lookups are timed by the `benchmark` package; what was looked at is counted, which is what the time comes from.
  */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import Benchmark from "benchmark";
-import { Host } from "../dataplane/host/host.ts";
-import { World } from "../dataplane/host/world.ts";
-import { NF_INET_PRE_ROUTING } from "../dataplane/netfilter/hooks.ts";
-import { netfilterOf } from "../dataplane/netfilter/restore-op.ts";
-import type { NetNs } from "../dataplane/netns/netns.ts";
-import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
-import type { Skb } from "../dataplane/skb/skb.ts";
-import * as ethernet from "../dataplane/wire/ethernet.ts";
-import * as ipv4 from "../dataplane/wire/ipv4.ts";
-import { ipv4 as address, type Ipv4Addr, ipv4Of } from "../dataplane/wire/ipv4-addr.ts";
-import * as udp from "../dataplane/wire/udp.ts";
-import { serviceRules } from "./layouts/service-rules.ts";
-import type { Metric } from "./measure.ts";
+import { ipv4 as address, type Ipv4Addr } from "../dataplane/wire/ipv4-addr.ts";
+import { type Engine, serviceAddress } from "./engines/engine.ts";
+import { IptablesEngine } from "./engines/iptables.ts";
+import { IpvsEngine } from "./engines/ipvs.ts";
+import { cpuSeconds, type Metric, median } from "./measure.ts";
 
 export type LookupOptions = {
-  /** The largest ruleset; every power of ten from 10 up to it is measured. */
+  /** The largest number of Services; every power of ten from 10 up to it is measured. */
   readonly services: number;
   readonly samples: number;
   readonly progress?: (what: string) => void;
 };
 
-const ENDPOINTS = ["10.244.2.2", "10.244.3.2"];
+const ENGINES: readonly (() => Engine)[] = [() => new IptablesEngine(), () => new IpvsEngine()];
+
+/** The metric that the plot shows, and by which sizes are compared. */
+export const FIRST_PACKET = "lookups.first-packet";
+/** Seconds that one lookup is measured for. */
+const SECONDS = 0.15;
 
 export function benchLookups(options: LookupOptions): Metric[] {
   const metrics: Metric[] = [];
   for (let services = 10; services <= Math.max(10, options.services); services *= 10) {
-    options.progress?.(`lookups among ${services} Services`);
-    metrics.push(...measure(services, options));
+    for (const make of ENGINES) {
+      const engine = make();
+      options.progress?.(`${engine.name} with ${services} Services`);
+      metrics.push(...measure(engine, services, options));
+    }
   }
-  return metrics;
+  return [...metrics, ...ratios(metrics)];
 }
 
-function measure(services: number, options: LookupOptions): Metric[] {
-  const host = new Host(new World(1), "node");
-  const text = serviceRules(services, serviceAddress, ENDPOINTS, 9);
-  const begun = process.cpuUsage();
-  applyOps(host, [
-    { op: "link.add", netns: "host", name: "eth0", kind: "dummy", up: true },
-    { op: "addr.add", netns: "host", dev: "eth0", address: "192.168.0.11/24" },
-    { op: "iptables.restore", netns: "host", family: "ipv4", text, noflush: true, source: "bench" },
-  ]);
-  const took = process.cpuUsage(begun);
-  const load = (took.user + took.system) / 1000;
-  const metrics: Metric[] = [
-    {
-      metric: "lookups.iptables.load",
-      value: Number(load.toFixed(1)),
-      unit: "cpu-ms",
-      services,
-      rules: services * 8 + 8,
-    },
-  ];
+function measure(engine: Engine, services: number, { samples }: LookupOptions): Metric[] {
+  const metrics: Metric[] = [];
+  const heap = usedHeap();
+  const load = cpuSeconds(() => engine.load(services)) * 1000;
+  const about = { engine: engine.name, services };
+  metrics.push({ metric: "lookups.load", value: round(load), unit: "cpu-ms", ...about });
+  metrics.push({ metric: "lookups.memory", value: round((usedHeap() - heap) / 2 ** 20), unit: "MiB", ...about });
   const targets: readonly (readonly [string, Ipv4Addr])[] = [
     ["first", serviceAddress(0)],
     ["middle", serviceAddress(services >> 1)],
     ["last", serviceAddress(services - 1)],
     ["none", address("10.200.0.1")],
   ];
-  for (const evaluator of ["linear", "indexed"] as const) {
-    host.world.evaluator = evaluator;
-    for (const [position, to] of targets) metrics.push(time(host.root, services, position, to, options));
+  for (const variant of engine.variants) {
+    engine.use(variant);
+    const name = engine.name + variant;
+    for (const [position, to] of targets) {
+      const { examined, linear } = engine.first(to);
+      const { value, error } = time(() => engine.first(to), samples);
+      const counted = { examined, linear, errorPercent: error };
+      metrics.push({ metric: FIRST_PACKET, value, unit: "ns", engine: name, services, position, ...counted });
+    }
+    const { value, error } = time(engine.established(serviceAddress(services - 1)), samples);
+    metrics.push({ metric: "lookups.established", value, unit: "ns", engine: name, services, errorPercent: error });
+  }
+  const changes: readonly (readonly [string, (n: number) => void])[] = [
+    ["add service", (n) => engine.set(n, 2)],
+    ["add endpoint", (n) => engine.set(n, 3)],
+    ["remove endpoint", (n) => engine.set(n, 2)],
+    ["remove service", (n) => engine.remove(n)],
+  ];
+  const times = changes.map((): number[] => []);
+  for (let i = 0; i < Math.max(samples, 5); i++)
+    for (const [k, [, change]] of changes.entries()) times[k]?.push(cpuSeconds(() => change(services + i)) * 1000);
+  for (const [k, [change]] of changes.entries()) {
+    const value = Number(median(times[k] ?? []).toFixed(3));
+    metrics.push({ metric: "lookups.change", value, unit: "cpu-ms", ...about, change });
   }
   return metrics;
 }
 
-function time(ns: NetNs, services: number, position: string, to: Ipv4Addr, options: LookupOptions): Metric {
-  const look = lookup(ns, to);
-  const examined = look();
-  const linear = netfilterOf(ns)?.linear ?? 0;
-  const bench = new Benchmark(position, look, { minSamples: options.samples, maxTime: 0.5 });
+/** How much more the last of the most Services costs than the first of a hundred. */
+function ratios(metrics: readonly Metric[]): Metric[] {
+  const first = metrics.filter((m) => m.metric === FIRST_PACKET);
+  const most = Math.max(...first.map((m) => Number(m.services)));
+  return first
+    .filter((m) => m.services === Math.min(100, most) && m.position === "first")
+    .flatMap((base) => {
+      const last = first.find((m) => m.engine === base.engine && m.services === most && m.position === "last");
+      if (last === undefined) return [];
+      const value = Number((last.value / base.value).toFixed(2));
+      const engine = String(base.engine);
+      return [{ metric: "lookups.growth", value, unit: "times", engine, from: Number(base.services), to: most }];
+    });
+}
+
+/** Nanoseconds a call, the median of the samples, and the error of their mean in percent. */
+function time(work: () => unknown, samples: number): { readonly value: number; readonly error: number } {
+  for (const begun = performance.now(); performance.now() - begun < SECONDS * 500; ) work();
+  const bench = new Benchmark("lookup", work, { minSamples: samples, maxTime: SECONDS, minTime: 0.01, initCount: 1 });
   bench.run();
-  const { mean, rme } = bench.stats;
-  const value = Number((mean * 1e9).toFixed(0));
-  const conntrack = netfilterOf(ns)?.conntrack;
-  conntrack?.deleteWhere(() => true);
-  return {
-    metric: "lookups.iptables.first-packet",
-    value,
-    unit: "ns",
-    services,
-    position,
-    rulesExamined: examined,
-    rulesLinear: linear,
-    relativeErrorPercent: Number(rme.toFixed(1)),
-    evaluator: ns.world.evaluator,
-  };
+  const { sample, rme } = bench.stats;
+  return { value: Math.round(median(sample) * 1e9), error: round(rme) };
 }
 
-/** Runs PREROUTING over the first packet of a new flow; answers how many rules were looked at. */
-function lookup(ns: NetNs, to: Ipv4Addr): () => number {
-  const { pool } = ns.world;
-  const dev = ns.dev("eth0") ?? null;
-  let flow = 0;
-  return () => {
-    const nf = netfilterOf(ns);
-    const skb = pool.alloc(ipv4.HEADER_LEN + udp.HEADER_LEN);
-    fill(skb, to, flow++);
-    skb.dev = dev;
-    nf?.hook(ns, NF_INET_PRE_ROUTING, skb, dev, null);
-    pool.free(skb);
-    return nf?.examined ?? 0;
-  };
+let collect: (() => void) | null = null;
+
+/** Octets on the heap and beside it, after everything that nobody needs was collected. */
+function usedHeap(): number {
+  if (collect === null) {
+    setFlagsFromString("--expose-gc");
+    collect = runInNewContext("gc") as () => void;
+  }
+  collect();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
 }
 
-function fill(skb: Skb, to: Ipv4Addr, flow: number): void {
-  const b = skb.buf;
-  const at = skb.data;
-  const th = at + ipv4.HEADER_LEN;
-  skb.network = at;
-  skb.transport = th;
-  skb.end = th + udp.HEADER_LEN;
-  skb.protocol = ethernet.ETH_P_IP;
-  udp.write(b, th, 1024 + (flow % 60000), 80, udp.HEADER_LEN);
-  const from = ipv4Of(address("10.244.1.2") + (Math.floor(flow / 60000) % 200));
-  ipv4.write(b, at, ipv4.HEADER_LEN + udp.HEADER_LEN, 1, 0, 64, ipv4.PROTO_UDP, from, to, 0);
-}
-
-function serviceAddress(n: number): Ipv4Addr {
-  return ipv4Of(address("10.96.0.0") + 10 + n);
+function round(n: number): number {
+  return Number(n.toFixed(1));
 }

@@ -1,12 +1,22 @@
 /** `podwire bench`: questions answered with numbers, as a table and as JSON lines. */
+import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { benchForward } from "../../bench/forward.ts";
 import { benchLookups } from "../../bench/lookups.ts";
+import { plotLookups } from "../../bench/lookups-plot.ts";
 import type { Metric } from "../../bench/measure.ts";
 import { integer } from "../cluster-options.ts";
 import { OK, UNEXPECTED, UsageError } from "../exit.ts";
 import { table } from "../print.ts";
+
+type LookupFlags = {
+  readonly services: number;
+  readonly samples: number;
+  readonly svg?: string;
+  readonly output?: "text" | "json";
+  readonly quiet?: boolean;
+};
 
 type Flags = {
   readonly services: number;
@@ -29,9 +39,24 @@ export function benchCommand(end: (code: number) => void): Command {
       .action((flags: Flags) => end(report(benchForward({ ...flags, progress: progress(flags) }), flags))),
   );
   bench.addCommand(
-    options(new Command("lookups"))
-      .description("what the first packet of a flow costs with many Services")
-      .action((flags: Flags) => end(report(benchLookups({ ...flags, progress: progress(flags) }), flags))),
+    new Command("lookups")
+      .description("what the first packet of a flow costs with many Services, by engine and by their number")
+      .option(
+        "--services <count>",
+        "the most Services; 10 and each ten times more up to it",
+        integer(10, 100_000),
+        1000,
+      )
+      .option("--samples <count>", "samples, at least; their median counts", integer(1, 100), 5)
+      .option("--svg <file>", "draw the curves into a file")
+      .addOption(new Option("-o, --output <format>", "text: a table; json: a line each").choices(["text", "json"]))
+      .option("-q, --quiet", "no progress, and JSON lines only")
+      .action((flags: LookupFlags) => {
+        const quiet = flags.quiet === true || flags.output === "json";
+        const metrics = benchLookups({ ...flags, progress: progress(flags) });
+        if (flags.svg !== undefined) writeFileSync(flags.svg, plotLookups(metrics));
+        end(flags.output === "text" ? printTable(metrics) : report(metrics, { quiet }));
+      }),
   );
   bench.addCommand(
     new Command("cni")
@@ -49,20 +74,25 @@ export function benchCommand(end: (code: number) => void): Command {
   return bench;
 }
 
-function progress(flags: Flags): (what: string) => void {
+function progress(flags: { readonly quiet?: boolean }): (what: string) => void {
   return (what) => {
     if (process.stderr.isTTY === true && !flags.quiet) process.stderr.write(`measuring ${what}\n`);
   };
 }
 
+function printTable(metrics: readonly Metric[]): number {
+  const rows = metrics.map(({ metric, value, unit, ...details }) => {
+    const rest = Object.entries(details).map(([key, detail]) => `${key} ${detail}`);
+    return [metric, value.toLocaleString("en"), unit, rest.join(", ")];
+  });
+  process.stdout.write(table([["metric", "value", "unit", "details"], ...rows]));
+  return OK;
+}
+
 /** Delivery is part of the result: a packet lost or changed makes the run fail. */
-function report(metrics: readonly Metric[], flags: Flags): number {
+function report(metrics: readonly Metric[], flags: { readonly quiet?: boolean }): number {
   if (!flags.quiet) {
-    const rows = metrics.map(({ metric, value, unit, ...details }) => {
-      const rest = Object.entries(details).map(([key, detail]) => `${key} ${detail}`);
-      return [metric, value.toLocaleString("en"), unit, rest.join(", ")];
-    });
-    process.stdout.write(table([["metric", "value", "unit", "details"], ...rows]));
+    printTable(metrics);
     process.stdout.write("\n");
   }
   for (const metric of metrics) process.stdout.write(`${JSON.stringify(metric)}\n`);

@@ -639,14 +639,18 @@ class Graph {
 
   /** Looks at what is new in a chain: where its jumps lead, and which hooks its targets allow. */
   checkChain(chain: Staged): void {
-    let grown = false;
-    for (const by of this.#changes(chain.name, chain).values()) if (by > 0) grown = true;
-    if (grown) this.#checkCircles(chain.name);
+    if (!this.#followed.has(chain.name)) {
+      this.#followed.set(chain.name, false);
+      for (const [to, by] of this.#changes(chain.name, chain)) if (by > 0) this.#follow(chain.name, to);
+      // Where its other jumps lead was not looked at: they were there before.
+      this.#followed.delete(chain.name);
+    }
     if (chain.policy !== null) this.#checkHook(chain.name, hookOf(chain.name), new Set());
   }
 
-  /** Follows all jumps from a chain that was not followed yet: no way may come back to a chain that it went through. */
-  #checkCircles(start: string): void {
+  /** Follows all jumps from a chain that `start` leads to: no way may come back to a chain that it went through. */
+  #follow(start: string, first: string): void {
+    if (first === start) throw new OptionError("", `chain ${start} leads back to itself by ${start}`);
     const path: string[] = [];
     const places: number[] = [];
     const enter = (name: string): void => {
@@ -654,7 +658,7 @@ class Graph {
       path.push(name);
       places.push(0);
     };
-    if (!this.#followed.has(start)) enter(start);
+    if (!this.#followed.has(first)) enter(first);
     while (path.length > 0) {
       const name = path[path.length - 1] as string;
       const rules = this.#rulesOf(name);
@@ -670,7 +674,7 @@ class Graph {
         path.pop();
         places.pop();
       } else if (this.#followed.get(next) === false) {
-        const by = path[path.indexOf(next) + 1] ?? next;
+        const by = (next === start ? first : path[path.indexOf(next) + 1]) ?? next;
         throw new OptionError("", `chain ${next} leads back to itself by ${by}`);
       } else {
         enter(next);

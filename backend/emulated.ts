@@ -13,10 +13,12 @@ import type {
   LinkInfo,
   NeighInfo,
   NetnsRef,
+  NftListOptions,
   QdiscInfo,
   RouteInfo,
   RtnlOp,
 } from "../dataplane/netns/rtnl-ops.ts";
+import { nftList } from "../dataplane/nftables/nft-op.ts";
 import type { Backend } from "./ops.ts";
 
 /** The namespace as if it had this one device: a dump of it reads no others. */
@@ -88,9 +90,8 @@ export class EmulatedBackend implements Backend {
     return family === "ipv4" ? saveRules(ns) : "";
   }
 
-  async nftList(netns: NetnsRef): Promise<string> {
-    this.host.netns(netns);
-    return "";
+  async nftList(netns: NetnsRef, options: NftListOptions = {}): Promise<string> {
+    return nftList(this.host.netns(netns), options);
   }
 
   async close(): Promise<void> {}

@@ -5,6 +5,7 @@
 import type { NetDev } from "../dev/netdev.ts";
 import type { NetNs } from "../netns/netns.ts";
 import type { Skb } from "../skb/skb.ts";
+import type { NfPacket } from "./packet.ts";
 
 export const NF_INET_PRE_ROUTING = 0;
 export const NF_INET_LOCAL_IN = 1;
@@ -41,4 +42,13 @@ export interface Netfilter {
    * `input` is null for what starts here, `output` before routing. Answers a verdict.
    */
   hook(ns: NetNs, hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): number;
+}
+
+/** What hangs on a hook beside the tables of iptables: a base chain of nftables. */
+export interface BaseChain {
+  readonly priority: number;
+  /** It is asked for the first packet of a connection only, where NAT stands in the hook. */
+  readonly nat: boolean;
+  /** Answers a verdict; ACCEPT goes on with the next. */
+  run(p: NfPacket): number;
 }

@@ -25,6 +25,7 @@ import {
 import { IndexedEvaluator } from "./evaluate-indexed.ts";
 import { LinearEvaluator } from "./evaluate-linear.ts";
 import {
+  type BaseChain,
   HOOK_NAMES,
   type Netfilter,
   NF_ACCEPT,
@@ -34,14 +35,30 @@ import {
   NF_INET_LOCAL_OUT,
   NF_INET_POST_ROUTING,
   NF_INET_PRE_ROUTING,
+  NF_IP_PRI_CONNTRACK,
+  NF_IP_PRI_FILTER,
+  NF_IP_PRI_MANGLE,
+  NF_IP_PRI_NAT_DST,
+  NF_IP_PRI_NAT_SRC,
+  NF_IP_PRI_RAW,
+  NF_IP_PRI_SECURITY,
   NF_REJECT,
 } from "./hooks.ts";
 import type { Tables } from "./iptables.ts";
 import { stateName, stateOf } from "./match/conntrack.ts";
 import { decided, manipOf, Nat, rewrites, translate } from "./nat.ts";
+import { MANIP_SRC } from "./nat-mangle.ts";
 import { NfPacket } from "./packet.ts";
 import { NfState } from "./state.ts";
 import type { ChainState, TableState } from "./table.ts";
+
+/** What a hook does where base chains stand between the tables, in the order of priorities. */
+type Step =
+  | { readonly kind: "table"; readonly priority: number; readonly table: TableState }
+  | { readonly kind: "chain"; readonly priority: number; readonly chain: BaseChain }
+  | { readonly kind: "track" | "nat"; readonly priority: number };
+
+const NO_CHAINS: readonly BaseChain[] = [];
 
 export class IptablesNetfilter implements Netfilter {
   readonly ns: NetNs;
@@ -61,6 +78,14 @@ export class IptablesNetfilter implements Netfilter {
   /** By hook: the kernel's chains of all tables but nat, and whether none of them has a rule. */
   readonly #bases: ChainState[][] = [[], [], [], [], []];
   readonly #idle: boolean[] = [true, true, true, true, true];
+  /** By hook: base chains that came from elsewhere, by priority. */
+  #chains: readonly (readonly BaseChain[])[] = [];
+  #chainsTrack = false;
+  /** By hook: the NAT chains among them, and all steps, where there is any other. */
+  readonly #natChains: (readonly BaseChain[])[] = [NO_CHAINS, NO_CHAINS, NO_CHAINS, NO_CHAINS, NO_CHAINS];
+  readonly #steps: (readonly Step[] | null)[] = [null, null, null, null, null];
+  /** Connections may be translated here. */
+  #natOn = false;
 
   constructor(ns: NetNs) {
     this.ns = ns;
@@ -83,6 +108,18 @@ export class IptablesNetfilter implements Netfilter {
     return this.#tracking;
   }
 
+  /** Replaces the base chains beside the tables: those of each hook by priority, and whether they need conntrack. */
+  setBaseChains(byHook: readonly (readonly BaseChain[])[], tracking: boolean): void {
+    this.#chains = byHook;
+    this.#chainsTrack = tracking;
+    this.changed();
+  }
+
+  /** Whether there are base chains beside the tables. */
+  get hasBaseChains(): boolean {
+    return this.#chains.some((chains) => chains.length > 0);
+  }
+
   /** To be called once the tables have changed. */
   changed(): void {
     this.#raw = this.tables.get("raw") ?? null;
@@ -90,7 +127,8 @@ export class IptablesNetfilter implements Netfilter {
     this.#filter = this.tables.get("filter") ?? null;
     this.#security = this.tables.get("security") ?? null;
     this.#natTable = this.tables.get("nat") ?? null;
-    this.#tracking = false;
+    this.#natOn = this.#natTable !== null || this.#chains.some((chains) => chains.some((c) => c.nat));
+    this.#tracking = this.#chainsTrack;
     for (const table of this.tables.values()) if (table.tracking > 0) this.#tracking = true;
     for (let hook = 0; hook < HOOK_NAMES.length; hook++) {
       const states: ChainState[] = [];
@@ -98,9 +136,33 @@ export class IptablesNetfilter implements Netfilter {
         const state = table?.base[hook] ?? null;
         if (state !== null) states.push(state);
       }
-      this.#idle[hook] = states.every((s) => s.chain.rules.length === 0 && s.chain.policy === "ACCEPT");
+      const chains = this.#chains[hook] ?? NO_CHAINS;
+      this.#natChains[hook] = chains.filter((c) => c.nat);
+      const others = chains.filter((c) => !c.nat);
+      this.#steps[hook] = others.length === 0 ? null : this.#stepsOf(hook, others);
+      this.#idle[hook] =
+        others.length === 0 && states.every((s) => s.chain.rules.length === 0 && s.chain.policy === "ACCEPT");
       this.#bases[hook] = states;
     }
+  }
+
+  #stepsOf(hook: number, chains: readonly BaseChain[]): readonly Step[] {
+    const steps: Step[] = chains.map((chain) => ({ kind: "chain", priority: chain.priority, chain }));
+    const tables: readonly (readonly [TableState | null, number])[] = [
+      [this.#raw, NF_IP_PRI_RAW],
+      [this.#mangle, NF_IP_PRI_MANGLE],
+      [this.#filter, NF_IP_PRI_FILTER],
+      [this.#security, NF_IP_PRI_SECURITY],
+    ];
+    for (const [table, priority] of tables)
+      if (table !== null && table.base[hook] !== null) steps.push({ kind: "table", priority, table });
+    if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT)
+      steps.push({ kind: "track", priority: NF_IP_PRI_CONNTRACK });
+    if (hook !== NF_INET_FORWARD) {
+      const source = hook === NF_INET_POST_ROUTING || hook === NF_INET_LOCAL_IN;
+      steps.push({ kind: "nat", priority: source ? NF_IP_PRI_NAT_SRC : NF_IP_PRI_NAT_DST });
+    }
+    return steps.sort((a, b) => a.priority - b.priority);
   }
 
   hook(ns: NetNs, hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): number {
@@ -116,7 +178,7 @@ export class IptablesNetfilter implements Netfilter {
       if (conn === null) return NF_ACCEPT;
       if (this.#settled(conn, skb.ctInfo, hook)) {
         const manip = manipOf(hook);
-        if (this.#natTable !== null && rewrites(conn, skb.ctInfo, manip)) translate(skb, conn, manip);
+        if (this.#natOn && rewrites(conn, skb.ctInfo, manip)) translate(skb, conn, manip);
         return NF_ACCEPT;
       }
       this.#fill(hook, skb, input, output);
@@ -131,7 +193,7 @@ export class IptablesNetfilter implements Netfilter {
     if ((conn.status & IPS_CONFIRMED) === 0) return false;
     if (conn.masqIfindex !== 0 && hook === NF_INET_POST_ROUTING) return false;
     if (info === IP_CT_ESTABLISHED || info === IP_CT_ESTABLISHED_REPLY) return true;
-    return info === IP_CT_NEW && (this.#natTable === null || decided(conn, manipOf(hook)));
+    return info === IP_CT_NEW && (!this.#natOn || decided(conn, manipOf(hook)));
   }
 
   #fill(hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): void {
@@ -153,7 +215,7 @@ export class IptablesNetfilter implements Netfilter {
 
   /** NAT, and the end of the hook: what remains where no other table has rules. */
   #afterRules(p: NfPacket, skb: Skb): number {
-    const v = this.#natTable === null ? NF_ACCEPT : this.#nat(this.#natTable, p, skb);
+    const v = this.#natOn ? this.#nat(p, skb) : NF_ACCEPT;
     if (v !== NF_ACCEPT || !this.#tracking) return v;
     return p.hook === NF_INET_POST_ROUTING || p.hook === NF_INET_LOCAL_IN ? this.conntrack.confirm(skb) : v;
   }
@@ -168,8 +230,34 @@ export class IptablesNetfilter implements Netfilter {
     }
   }
 
+  /** Tables and base chains by priority; conntrack, NAT and confirmation where the kernel has them. */
+  #runSteps(steps: readonly Step[], p: NfPacket, skb: Skb): number {
+    for (let i = 0; i < steps.length; i++) {
+      const step = steps[i] as Step;
+      let v: number = NF_ACCEPT;
+      switch (step.kind) {
+        case "table":
+          v = this.#table(step.table, p);
+          break;
+        case "chain":
+          v = step.chain.run(p);
+          break;
+        case "track":
+          if (this.#tracking) v = this.conntrack.track(skb, p.hook);
+          break;
+        case "nat":
+          if (this.#natOn) v = this.#nat(p, skb);
+      }
+      if (v !== NF_ACCEPT) return v;
+    }
+    const last = p.hook === NF_INET_POST_ROUTING || p.hook === NF_INET_LOCAL_IN;
+    return last && this.#tracking ? this.conntrack.confirm(skb) : NF_ACCEPT;
+  }
+
   #run(p: NfPacket, skb: Skb): number {
     const hook = p.hook;
+    const steps = this.#steps[hook] as readonly Step[] | null;
+    if (steps !== null) return this.#runSteps(steps, p, skb);
     let v: number = NF_ACCEPT;
     if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
       v = this.#table(this.#raw, p);
@@ -200,7 +288,7 @@ export class IptablesNetfilter implements Netfilter {
   }
 
   /** nf_nat_inet_fn: the first packet asks the rules, all packets are rewritten. */
-  #nat(table: TableState, p: NfPacket, skb: Skb): number {
+  #nat(p: NfPacket, skb: Skb): number {
     const conn = p.conn;
     if (conn === null) return NF_ACCEPT;
     const manip = manipOf(p.hook);
@@ -212,7 +300,7 @@ export class IptablesNetfilter implements Netfilter {
       case IP_CT_NEW:
         if (decided(conn, manip)) break;
         {
-          const v = this.#evaluate(table, p);
+          const v = this.#natRules(p, conn, manip);
           if (v !== NF_ACCEPT) return v;
           if (!decided(conn, manip)) this.nat.setupNull(conn, manip);
         }
@@ -227,6 +315,24 @@ export class IptablesNetfilter implements Netfilter {
       p.dst = ipv4.dst(p.b, p.network) | 0;
     }
     return NF_ACCEPT;
+  }
+
+  /** The nat table and the NAT chains beside it, by priority, until one of them has decided. */
+  #natRules(p: NfPacket, conn: Conn, manip: number): number {
+    const chains = this.#natChains[p.hook] as readonly BaseChain[];
+    const own = manip === MANIP_SRC ? NF_IP_PRI_NAT_SRC : NF_IP_PRI_NAT_DST;
+    let table = this.#natTable;
+    for (let i = 0; i < chains.length; i++) {
+      const chain = chains[i] as BaseChain;
+      if (table !== null && own <= chain.priority) {
+        const v = this.#table(table, p);
+        if (v !== NF_ACCEPT || decided(conn, manip)) return v;
+        table = null;
+      }
+      const v = chain.run(p);
+      if (v !== NF_ACCEPT || decided(conn, manip)) return v;
+    }
+    return table === null ? NF_ACCEPT : this.#table(table, p);
   }
 
   /** A masqueraded connection whose packets leave by another interface now (nf_nat_oif_changed) cannot go on. */

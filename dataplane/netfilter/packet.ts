@@ -14,6 +14,8 @@ export class NfPacket {
   src = 0;
   dst = 0;
   proto = 0;
+  /** EtherType; tables of bridges see other packets than IPv4's too. */
+  l3 = 0x0800;
   /** Octets from the start of the datagram; 0 for a whole one or the first. */
   fragment = 0;
   hook = 0;

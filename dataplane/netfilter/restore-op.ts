@@ -61,7 +61,7 @@ export function restoreRules(ns: NetNs, op: IptablesRestore): () => void {
 /** Without tables and sets there is nothing to ask. */
 function settle(ns: NetNs, nf: IptablesNetfilter): void {
   nf.changed();
-  ns.nf = nf.tables.size === 0 && nf.state.sets.all().length === 0 ? null : nf;
+  ns.nf = nf.tables.size === 0 && nf.state.sets.all().length === 0 && !nf.hasBaseChains ? null : nf;
 }
 
 /** The rules as iptables-save prints them, without its comment lines; "" where there are none. */

@@ -4,6 +4,7 @@ import { ipvsOp } from "../ipvs/text.ts";
 import { flushConntrack } from "../netfilter/conntrack-op.ts";
 import { ipsetOp } from "../netfilter/ipset-text.ts";
 import { restoreRules } from "../netfilter/restore-op.ts";
+import { nftOp } from "../nftables/nft-op.ts";
 import { addLinkOp, delLinkOp, setLinkOp } from "./apply-link.ts";
 import { addrOp, fdbOp, neighOp, routeOp, sysctlOp } from "./apply-net.ts";
 import { filterOp, qdiscOp } from "./apply-qdisc.ts";
@@ -72,7 +73,8 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
       undo.push(ipsetOp(host.netns(op.netns), op));
       return;
     case "nft.apply":
-      throw new NetlinkError("EOPNOTSUPP", "nftables is not supported on the emulator", op);
+      undo.push(nftOp(host.netns(op.netns), op));
+      return;
     case "conntrack.flush":
       flushConntrack(host.netns(op.netns), op);
       return;

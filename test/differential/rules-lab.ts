@@ -18,6 +18,7 @@ import { SETS } from "../../dataplane/netfilter/random-rules.ts";
 import { ensureNetfilter, saveRules } from "../../dataplane/netfilter/restore-op.ts";
 import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { nftList } from "../../dataplane/nftables/nft-op.ts";
 import { kernelScript } from "./kernel-commands.ts";
 
 export type Side = "i" | "o";
@@ -76,6 +77,28 @@ function countersIn(saved: string): Record<string, string> {
   return out;
 }
 
+/** Whether a text is nftables', not iptables'. */
+export function isNft(rules: string): boolean {
+  return rules.startsWith("table ");
+}
+
+/** Every counter that `nft list ruleset` tells, by the block that it stands in and its place there. */
+function nftCountersIn(listed: string): Record<string, string> {
+  const out: Record<string, string> = {};
+  let block = "";
+  let n = 0;
+  for (const line of listed.split("\n")) {
+    const [, kind, name] = /^\t(chain|set|map|counter) (\S+) \{/.exec(line) ?? [];
+    if (kind !== undefined) {
+      block = `${kind} ${name}`;
+      n = 0;
+    }
+    for (const [, packets, bytes] of line.matchAll(/packets (\d+) bytes (\d+)/g))
+      out[`${block} ${++n}`] = `${packets}:${bytes}`;
+  }
+  return out;
+}
+
 export class EmulatedRouter {
   readonly #world: World;
   readonly #host: Host;
@@ -99,7 +122,10 @@ export class EmulatedRouter {
       const set = sets.create(name, type);
       for (const entry of entries) if (!set.add(entry)) throw new Error(`set ${name} does not take ${entry}`);
     }
-    const op = { op: "iptables.restore", netns: "host", family: "ipv4", text: rules, noflush: false } as const;
+    const netns = "host";
+    const op: RtnlOp = isNft(rules)
+      ? { op: "nft.apply", netns, text: rules }
+      : { op: "iptables.restore", netns, family: "ipv4", text: rules, noflush: false };
     applyOps(this.#host, [op]);
     const tap = this.#host.netns(TAP_PATH);
     this.#devs = { i: tap.dev("i") as NetDev, o: tap.dev("o") as NetDev };
@@ -127,12 +153,17 @@ export class EmulatedRouter {
   }
 
   outcome(): Outcome {
-    return { frames: this.#back(0), counters: countersIn(saveRules(this.#host.root, true)) };
+    const { root } = this.#host;
+    const listed = nftList(root);
+    return {
+      frames: this.#back(0),
+      counters: listed === "" ? countersIn(saveRules(root, true)) : nftCountersIn(listed),
+    };
   }
 }
 
 /** Which iptables the kernel's rules are loaded with. */
-export type Variant = "iptables-nft" | "iptables-legacy";
+export type Variant = "iptables-nft" | "iptables-legacy" | "nft";
 
 /** How long nothing must come for all to have come, and the most that is waited for what must come: milliseconds. */
 const SILENCE = 12;
@@ -246,18 +277,20 @@ export class KernelRouters {
         if (quiet && (this.#frames.length >= expected || now - start > PATIENCE)) break;
         await delay(3);
       }
-      const saved = this.#sh(`ip netns exec ${ns} ${variant}-save -c`);
+      const nft = variant === "nft";
+      const saved = this.#sh(`ip netns exec ${ns} ${nft ? "nft list ruleset" : `${variant}-save -c`}`);
       const seen = this.#frames.flatMap(({ dev, bytes }): SideFrame[] =>
         dev === tap.i ? [{ side: "i", bytes }] : dev === tap.o ? [{ side: "o", bytes }] : [],
       );
-      return { frames: seen, counters: countersIn(saved) };
+      return { frames: seen, counters: nft ? nftCountersIn(saved) : countersIn(saved) };
     } finally {
       spawnSync("ip", ["netns", "del", ns], { stdio: "ignore" });
     }
   }
 
   #restore(ns: string, variant: Variant, rules: string): void {
-    const run = spawnSync("ip", ["netns", "exec", ns, `${variant}-restore`], { input: rules, encoding: "utf8" });
+    const command = variant === "nft" ? ["nft", "-f", "-"] : [`${variant}-restore`];
+    const run = spawnSync("ip", ["netns", "exec", ns, ...command], { input: rules, encoding: "utf8" });
     if (run.status === 0) return;
     const at = /line (\d+)/.exec(run.stderr)?.[1];
     const line = at === undefined ? "" : rules.split("\n")[Number(at) - 1];

@@ -41,8 +41,8 @@ function printTypes(bits: number): string {
   return TYPES.filter((_, i) => (bits & (1 << i)) !== 0).join(",");
 }
 
-/** inet_addr_type and inet_dev_addr_type. */
-function typeOf(p: NfPacket, address: number, dev: NetDev | null): number {
+/** inet_addr_type and inet_dev_addr_type: RTN_* of an address, of a device where one is given. */
+export function typeOf(p: NfPacket, address: number, dev: NetDev | null): number {
   if (address === 0 || address === -1) return BROADCAST;
   if (address >>> 28 === 14) return MULTICAST;
   const addr = ipv4Of(address);

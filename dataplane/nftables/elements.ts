@@ -1,0 +1,243 @@
+/**
+ * The elements of a set or map. Single keys stand in an open-addressing hash over their words; ranges of one field in a
+ * sorted list; ranges in concatenations are few, and looked through.
+ *
+ * A key is looked up in the registers where the packet left it, so nothing is made for a lookup.
+ */
+import { compareValues, type Value } from "./datatype.ts";
+import type { Verdict } from "./model.ts";
+import type { Counter, Limit } from "./stateful.ts";
+
+export type Element = {
+  readonly key: Value;
+  /** The last value of a range, field by field in a concatenation; null for a single key. */
+  readonly end: Value | null;
+  /** Of a map; null in a set. */
+  readonly data: Value | Verdict | null;
+  readonly comment: string;
+  /** Milliseconds; 0 is the set's own. */
+  timeout: number;
+  /** Virtual time in milliseconds; 0 is never. */
+  expires: number;
+  /** What is counted and limited for each element. */
+  readonly counter: Counter | null;
+  readonly limit: Limit | null;
+};
+
+const MIN_SLOTS = 8;
+const FREE = 0;
+const GONE = -1;
+
+export class Elements {
+  readonly #words: number;
+  /** Ranges of a single field are kept sorted. */
+  readonly #sorted: boolean;
+  /** Slots hold an index into the lists below, plus one. */
+  #slots: Int32Array = new Int32Array(MIN_SLOTS);
+  #mask: number = MIN_SLOTS - 1;
+  #used = 0;
+  #keys: Int32Array;
+  #list: (Element | null)[] = [];
+  #spare: number[] = [];
+  #ranges: Element[] = [];
+  #wide: Element[] = [];
+  /** What no other element takes ("*"). */
+  catchAll: Element | null = null;
+  size = 0;
+
+  constructor(words: number, sorted: boolean) {
+    this.#words = words;
+    this.#sorted = sorted;
+    this.#keys = new Int32Array(MIN_SLOTS * words);
+  }
+
+  /** The element that holds the key at `at`, whether its time is over or not; the catch-all is not looked at. */
+  find(regs: Int32Array, at: number): Element | null {
+    if (this.#sorted) return this.#findRange(regs, at);
+    if (this.#list.length > 0) {
+      const slot = this.#slotOf(regs, at);
+      if (slot >= 0) return this.#list[(this.#slots[slot] as number) - 1] as Element;
+    }
+    for (let i = 0; i < this.#wide.length; i++) {
+      const e = this.#wide[i] as Element;
+      if (within(e, regs, at)) return e;
+    }
+    return null;
+  }
+
+  /** The element of exactly this key or range. */
+  get(key: Value, end: Value | null): Element | null {
+    if (end === null && !this.#sorted) {
+      if (this.#list.length === 0) return null;
+      const slot = this.#slotOf(Int32Array.from(key), 0);
+      return slot < 0 ? null : (this.#list[(this.#slots[slot] as number) - 1] as Element);
+    }
+    const last = end ?? key;
+    const found = this.#sorted
+      ? this.#ranges[this.#rank(key)]
+      : this.#wide.find((e) => compareValues(e.key, key) === 0 && compareValues(e.end ?? e.key, last) === 0);
+    if (found === undefined) return null;
+    return compareValues(found.key, key) === 0 && compareValues(found.end ?? found.key, last) === 0 ? found : null;
+  }
+
+  /** Elements of a sorted set that a range meets. */
+  overlapping(key: Value, end: Value | null): readonly Element[] {
+    const last = end ?? key;
+    const out: Element[] = [];
+    for (let i = Math.max(0, this.#rank(key)); i < this.#ranges.length; i++) {
+      const e = this.#ranges[i] as Element;
+      if (compareValues(e.key, last) > 0) break;
+      if (compareValues(e.end ?? e.key, key) >= 0) out.push(e);
+    }
+    return out;
+  }
+
+  /** The element must not be there yet. */
+  add(e: Element): void {
+    this.size++;
+    if (this.#sorted) {
+      const at = this.#rank(e.key) + 1;
+      if (at === this.#ranges.length) this.#ranges.push(e);
+      else this.#ranges.splice(at, 0, e);
+      return;
+    }
+    if (e.end !== null) {
+      this.#wide.push(e);
+      return;
+    }
+    if ((this.#used + 1) * 2 > this.#slots.length) this.#rehash();
+    const at = this.#spare.pop() ?? this.#list.length;
+    this.#list[at] = e;
+    const words = this.#words;
+    if ((at + 1) * words > this.#keys.length) {
+      const more = new Int32Array(this.#keys.length * 2);
+      more.set(this.#keys);
+      this.#keys = more;
+    }
+    for (let i = 0; i < words; i++) this.#keys[at * words + i] = e.key[i] as number;
+    this.#place(at);
+  }
+
+  remove(e: Element): void {
+    this.size--;
+    if (this.#sorted) {
+      this.#ranges.splice(this.#rank(e.key), 1);
+      return;
+    }
+    if (e.end !== null) {
+      this.#wide.splice(this.#wide.indexOf(e), 1);
+      return;
+    }
+    const slot = this.#slotOf(Int32Array.from(e.key), 0);
+    const at = (this.#slots[slot] as number) - 1;
+    this.#slots[slot] = GONE;
+    this.#list[at] = null;
+    this.#spare.push(at);
+  }
+
+  clear(): void {
+    this.#slots = new Int32Array(MIN_SLOTS);
+    this.#mask = MIN_SLOTS - 1;
+    this.#used = 0;
+    this.#list = [];
+    this.#spare = [];
+    this.#ranges = [];
+    this.#wide = [];
+    this.catchAll = null;
+    this.size = 0;
+  }
+
+  /** All but the catch-all. */
+  *[Symbol.iterator](): IterableIterator<Element> {
+    for (const e of this.#list) if (e !== null) yield e;
+    yield* this.#ranges;
+    yield* this.#wide;
+  }
+
+  #slotOf(regs: Int32Array, at: number): number {
+    const words = this.#words;
+    const keys = this.#keys;
+    for (let slot = hash(regs, at, words) & this.#mask; ; slot = (slot + 1) & this.#mask) {
+      const entry = this.#slots[slot] as number;
+      if (entry === FREE) return -1;
+      if (entry === GONE) continue;
+      const from = (entry - 1) * words;
+      let i = 0;
+      while (i < words && keys[from + i] === regs[at + i]) i++;
+      if (i === words) return slot;
+    }
+  }
+
+  #place(at: number): void {
+    let slot = hash(this.#keys, at * this.#words, this.#words) & this.#mask;
+    while (this.#slots[slot] !== FREE) slot = (slot + 1) & this.#mask;
+    this.#slots[slot] = at + 1;
+    this.#used++;
+  }
+
+  #rehash(): void {
+    let slots = MIN_SLOTS;
+    const live = this.#list.length - this.#spare.length;
+    while (slots < (live + 1) * 4) slots *= 2;
+    this.#slots = new Int32Array(slots);
+    this.#mask = slots - 1;
+    this.#used = 0;
+    for (let at = 0; at < this.#list.length; at++) if (this.#list[at] !== null) this.#place(at);
+  }
+
+  /** The last range that begins at the key or before; -1 if there is none. */
+  #rank(key: Value): number {
+    let lo = 0;
+    let hi = this.#ranges.length;
+    while (lo < hi) {
+      const mid = (lo + hi) >> 1;
+      if (compareValues((this.#ranges[mid] as Element).key, key) <= 0) lo = mid + 1;
+      else hi = mid;
+    }
+    return lo - 1;
+  }
+
+  #findRange(regs: Int32Array, at: number): Element | null {
+    let lo = 0;
+    let hi = this.#ranges.length;
+    while (lo < hi) {
+      const mid = (lo + hi) >> 1;
+      if (compareAt((this.#ranges[mid] as Element).key, regs, at) <= 0) lo = mid + 1;
+      else hi = mid;
+    }
+    if (lo === 0) return null;
+    const e = this.#ranges[lo - 1] as Element;
+    return compareAt(e.end ?? e.key, regs, at) >= 0 ? e : null;
+  }
+}
+
+function hash(words: Int32Array, at: number, count: number): number {
+  let h = 0x9747b28c;
+  for (let i = 0; i < count; i++) {
+    const k = Math.imul(words[at + i] as number, 0xcc9e2d51);
+    h ^= Math.imul((k << 15) | (k >>> 17), 0x1b873593);
+    h = (Math.imul((h << 13) | (h >>> 19), 5) + 0xe6546b64) | 0;
+  }
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return h ^ (h >>> 16);
+}
+
+/** The order of a value and of the registers, as `compareValues`. */
+export function compareAt(value: Value, regs: Int32Array, at: number): number {
+  for (let i = 0; i < value.length; i++) {
+    const d = ((value[i] as number) >>> 0) - ((regs[at + i] as number) >>> 0);
+    if (d !== 0) return d;
+  }
+  return 0;
+}
+
+/** Whether each field is in its range. Fields of several words are compared word by word, which holds for prefixes. */
+function within(e: Element, regs: Int32Array, at: number): boolean {
+  const end = e.end as Value;
+  for (let i = 0; i < e.key.length; i++) {
+    const word = (regs[at + i] as number) >>> 0;
+    if (word < (e.key[i] as number) >>> 0 || word > (end[i] as number) >>> 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,253 @@
+/**
+ * A ruleset as data: tables, chains, rules, sets. Statements and expressions are what the text says, resolved: chains and
+ * sets are the objects themselves. What changes it is `ruleset.ts`; what runs it, `run.ts`.
+ */
+import type { DataType, Value } from "./datatype.ts";
+import { Elements } from "./elements.ts";
+import type { Key } from "./keys.ts";
+import type { Program } from "./program.ts";
+import type { Counter, Limit } from "./stateful.ts";
+
+export type Family = "ip" | "ip6" | "inet" | "arp" | "bridge" | "netdev";
+export const FAMILIES: readonly Family[] = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
+
+export type Verdict =
+  | { readonly kind: "accept" | "drop" | "continue" | "return" }
+  | { readonly kind: "jump" | "goto"; readonly chain: Chain };
+
+/** What gives a value. `words` is how many registers it fills. */
+export type Expr =
+  | { readonly kind: "key"; readonly key: Key; readonly type: DataType }
+  | { readonly kind: "value"; readonly value: Value; readonly type: DataType }
+  | {
+      readonly kind: "bits";
+      readonly op: "&" | "|" | "^" | "<<" | ">>";
+      readonly left: Expr;
+      readonly right: Value;
+      readonly type: DataType;
+    }
+  | { readonly kind: "concat"; readonly parts: readonly Expr[]; readonly type: DataType }
+  | {
+      readonly kind: "numgen";
+      readonly random: boolean;
+      readonly mod: number;
+      readonly offset: number;
+      next: number;
+      readonly type: DataType;
+    }
+  | {
+      readonly kind: "jhash";
+      readonly of: Expr;
+      readonly mod: number;
+      /** Null: one that the kernel draws. */
+      readonly seed: number | null;
+      readonly offset: number;
+      readonly type: DataType;
+    }
+  | { readonly kind: "symhash"; readonly mod: number; readonly offset: number; readonly type: DataType }
+  | { readonly kind: "map"; readonly of: Expr; readonly set: NftSet; readonly type: DataType };
+
+export type Op = "==" | "!=" | "<" | ">" | "<=" | ">=";
+
+/** What a match compares with. */
+export type Right =
+  | { readonly kind: "value"; readonly value: Value }
+  | { readonly kind: "range"; readonly lo: Value; readonly hi: Value }
+  /** Any of these bits (or, with !=, none). */
+  | { readonly kind: "flags"; readonly bits: number }
+  /** These bits under a mask. */
+  | { readonly kind: "masked"; readonly bits: number; readonly mask: number }
+  /** A name that ends in "*". */
+  | { readonly kind: "wildcard"; readonly prefix: string }
+  | { readonly kind: "set"; readonly set: NftSet };
+
+/** Where an address translation leads. Null expressions leave the address or the port. */
+export type NatTo = {
+  readonly addr: Expr | null;
+  readonly addrMax: Value | null;
+  readonly port: Expr | null;
+  readonly portMax: number;
+  /** One expression gives the address and the port, in two words. */
+  readonly both: Expr | null;
+};
+
+export type Stmt =
+  | {
+      readonly kind: "match";
+      readonly left: Expr;
+      readonly op: Op;
+      readonly right: Right /** == was written. */;
+      readonly explicit: boolean;
+    }
+  | { readonly kind: "vmap"; readonly of: Expr; readonly set: NftSet }
+  | { readonly kind: "verdict"; readonly verdict: Verdict }
+  | { readonly kind: "counter"; readonly counter: Counter; readonly name: string }
+  | { readonly kind: "limit"; readonly limit: Limit; readonly name: string }
+  | { readonly kind: "log"; readonly text: string }
+  | {
+      readonly kind: "reject";
+      readonly text: string /** ICMP code, or REJECT_TCP_RESET. */;
+      readonly with: number /** It asks for TCP itself. */;
+      readonly tcp: boolean;
+    }
+  | {
+      readonly kind: "nat";
+      readonly what: "dnat" | "snat" | "masquerade" | "redirect";
+      /** "ip" or "ip6" where it is written. */
+      readonly family: string;
+      readonly to: NatTo | null;
+      readonly random: boolean;
+      readonly fully: boolean;
+      readonly persistent: boolean;
+    }
+  | { readonly kind: "set"; readonly key: Key; readonly to: Expr }
+  | { readonly kind: "mss" /** 0 takes the path's. */; readonly size: number }
+  | { readonly kind: "notrack" }
+  | { readonly kind: "nothing"; readonly text: string }
+  | {
+      readonly kind: "dynset";
+      readonly op: "add" | "update" | "delete";
+      readonly set: NftSet;
+      readonly key: Expr;
+      readonly data: Expr | null;
+      readonly timeout: number;
+      readonly counter: boolean;
+      readonly limit: Limit | null;
+    };
+
+export class Rule {
+  readonly chain: Chain;
+  readonly handle: number;
+  readonly stmts: readonly Stmt[];
+  readonly comment: string;
+  /** What it refers to; each once for each time. */
+  readonly chains: readonly Chain[];
+  readonly sets: readonly NftSet[];
+  /** It asks conntrack or translates addresses. */
+  readonly tracks: boolean;
+  /** Made when the first packet comes. */
+  program: Program | null = null;
+  #text = "";
+  readonly #print: (rule: Rule) => string;
+
+  constructor(
+    chain: Chain,
+    handle: number,
+    stmts: readonly Stmt[],
+    comment: string,
+    refs: { readonly chains: readonly Chain[]; readonly sets: readonly NftSet[]; readonly tracks: boolean },
+    print: (rule: Rule) => string,
+  ) {
+    this.chain = chain;
+    this.handle = handle;
+    this.stmts = stmts;
+    this.comment = comment;
+    this.chains = refs.chains;
+    this.sets = refs.sets;
+    this.tracks = refs.tracks;
+    this.#print = print;
+  }
+
+  /** As it is listed, with counters without their values. Made when first asked for. */
+  get text(): string {
+    if (this.#text === "") this.#text = this.#print(this);
+    return this.#text;
+  }
+}
+
+export type BaseSpec = {
+  readonly type: "filter" | "nat" | "route";
+  readonly hook: string;
+  readonly priority: number;
+  readonly devices: readonly string[];
+};
+
+export class Chain {
+  readonly table: Table;
+  name: string;
+  readonly handle: number;
+  readonly base: BaseSpec | null;
+  policy: "accept" | "drop" = "accept";
+  comment: string;
+  readonly rules: Rule[] = [];
+  /** How many verdicts lead here. */
+  uses = 0;
+
+  constructor(table: Table, name: string, handle: number, base: BaseSpec | null, comment: string) {
+    this.table = table;
+    this.name = name;
+    this.handle = handle;
+    this.base = base;
+    this.comment = comment;
+  }
+}
+
+export type SetSpec = {
+  readonly map: boolean;
+  /** The fields of the key. */
+  readonly key: readonly DataType[];
+  /** The fields of a map's data; "verdict" for a verdict map. Empty in a set. */
+  readonly data: readonly DataType[] | "verdict";
+  /** As `typeof` named both; "" where types were named. */
+  readonly typeof: string;
+  readonly flags: readonly string[];
+  /** Milliseconds; 0 for none. */
+  readonly timeout: number;
+  readonly gcInterval: number;
+  /** 0 for none given. */
+  readonly size: number;
+  readonly policy: string;
+  readonly autoMerge: boolean;
+  readonly counter: boolean;
+  readonly comment: string;
+};
+
+export class NftSet {
+  readonly table: Table;
+  /** "" for one that stands in a rule. */
+  readonly name: string;
+  readonly handle: number;
+  spec: SetSpec;
+  readonly words: number;
+  readonly interval: boolean;
+  readonly elements: Elements;
+  /** Names of interfaces that end in "*". */
+  readonly wildcards: boolean;
+  /** How many rules refer to it, and from which chains. */
+  uses = 0;
+  readonly users: Map<Chain, number> = new Map();
+
+  constructor(table: Table, name: string, handle: number, spec: SetSpec) {
+    this.table = table;
+    this.name = name;
+    this.handle = handle;
+    this.spec = spec;
+    this.words = spec.key.reduce((n, t) => n + t.words, 0);
+    this.interval = spec.flags.includes("interval");
+    this.wildcards = this.interval && spec.key.length === 1 && spec.key[0]?.name === "ifname";
+    this.elements = new Elements(this.words, this.interval && spec.key.length === 1 && !this.wildcards);
+  }
+}
+
+export class Table {
+  readonly family: Family;
+  readonly name: string;
+  readonly handle: number;
+  comment: string;
+  dormant = false;
+  readonly chains: Map<string, Chain> = new Map();
+  readonly sets: Map<string, NftSet> = new Map();
+  readonly counters: Map<string, { readonly handle: number; readonly counter: Counter; readonly comment: string }> =
+    new Map();
+  readonly limits: Map<string, { readonly handle: number; readonly limit: Limit; readonly comment: string }> =
+    new Map();
+  /** Handles of its objects. */
+  nextHandle = 1;
+
+  constructor(family: Family, name: string, handle: number, comment: string) {
+    this.family = family;
+    this.name = name;
+    this.handle = handle;
+    this.comment = comment;
+  }
+}

@@ -1,0 +1,208 @@
+/** Rules of nftables: text in and out, errors with their place, transactions, and what they do to packets. */
+import { describe, expect, it } from "vitest";
+import { NF_ACCEPT, NF_DROP, NF_INET_FORWARD, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
+import { Bench } from "../netfilter/testing.ts";
+import type { NetNs } from "../netns/netns.ts";
+import { listRuleset } from "./list.ts";
+import { NftError } from "./nft-error.ts";
+import { nftList, nftOp } from "./nft-op.ts";
+import { applyNft } from "./parse.ts";
+import { printRule } from "./print-rule.ts";
+import { Ruleset } from "./ruleset.ts";
+
+const fresh = (): Ruleset => new Ruleset((rule) => printRule(rule));
+const list = (rules: Ruleset, handles = false): string => listRuleset(rules, { stateless: false, now: 0, handles });
+const apply = (rules: Ruleset, text: string): (() => void) => applyNft(rules, text, "t.nft", 0);
+
+function error(text: string, rules: Ruleset = fresh()): NftError {
+  try {
+    apply(rules, text);
+  } catch (e) {
+    if (e instanceof NftError) return e;
+    throw e;
+  }
+  throw new Error(`taken: ${text}`);
+}
+
+describe("text", () => {
+  it("takes commands and blocks, and lists them as blocks", () => {
+    const rules = fresh();
+    apply(
+      rules,
+      [
+        "add table ip t",
+        "add chain ip t c { type filter hook input priority 0 ; policy drop ; }",
+        "add set ip t s { type ipv4_addr . inet_service ; flags interval ; }",
+        "add element ip t s { 10.0.0.0/8 . 80-90 }",
+        'add rule ip t c ip saddr . tcp dport @s counter accept comment "hello"',
+        "insert rule ip t c ct state established,related accept",
+      ].join("\n"),
+    );
+    const text = [
+      "table ip t {",
+      "\tset s {",
+      "\t\ttype ipv4_addr . inet_service",
+      "\t\tflags interval",
+      "\t\telements = { 10.0.0.0/8 . 80-90 }",
+      "\t}",
+      "",
+      "\tchain c {",
+      "\t\ttype filter hook input priority filter; policy drop;",
+      "\t\tct state established,related accept",
+      '\t\tip saddr . tcp dport @s counter packets 0 bytes 0 accept comment "hello"',
+      "\t}",
+      "}",
+      "",
+    ].join("\n");
+    expect(list(rules)).toBe(text);
+    const again = fresh();
+    apply(again, text);
+    expect(list(again)).toBe(text);
+  });
+
+  it.each([
+    ["add table ip t\nadd rule ip t none accept", 2, 15, "no chain none", "ENOENT"],
+    ["table ip t {\n chain c {\n  ip saddr 10.0.0.300\n }\n}", 3, 12, "10.0.0.300", "EINVAL"],
+    ["table ip t { chain c { jump nowhere; }; }", 1, 29, "no chain nowhere", "ENOENT"],
+    ["table ip t { chain c { queue num 1; }; }", 1, 24, "queue", "EINVAL"],
+    ["table ip t { chain c { tcp option sack exists; }; }", 1, 35, "maxseg", "EINVAL"],
+    ["table ip t { chain c { tcp nonsense 1; }; }", 1, 28, "a field of tcp", "EINVAL"],
+    ["table ip t { chain c { ip saddr @none; }; }", 1, 34, "no set none", "ENOENT"],
+    ["table ip t { chain c { accept", 1, 30, "the end of the text", "EINVAL"],
+    ["frobnicate", 1, 1, "frobnicate", "EINVAL"],
+    ["delete table ip none", 1, 17, "no table ip none", "ENOENT"],
+    ["table ip t { chain c { dnat to 10.0.0.1:80; }; }", 1, 41, "transport protocol", "EINVAL"],
+    ["table ip t { chain c { type nat hook forward priority 0; }; }", 1, 38, "NAT at hook forward", "EOPNOTSUPP"],
+    ["table ip t { set s { type quux; }; }", 1, 27, "quux", "EINVAL"],
+    ['table ip t { chain c { log prefix "x; }; }', 1, 35, "string without its end", "EINVAL"],
+  ])("names the place of what is wrong in %j", (text, line, column, reason, code) => {
+    expect(error(text)).toMatchObject({ line, column, code, reason: expect.stringContaining(reason) });
+  });
+});
+
+describe("transactions", () => {
+  const base = "table ip t { chain a { accept; }; chain b { jump a; }; map m { type ipv4_addr : verdict; }; }\n";
+
+  it("apply whole or not at all", () => {
+    const rules = fresh();
+    apply(rules, base);
+    const before = list(rules, true);
+    error(
+      "add element ip t m { 10.0.0.1 : goto a }\nflush chain ip t b\ndelete chain ip t a\nadd rule ip t b bad",
+      rules,
+    );
+    expect(list(rules, true)).toBe(before);
+  });
+
+  it("can be undone", () => {
+    const rules = fresh();
+    apply(rules, base);
+    const before = list(rules);
+    const undo = apply(rules, "delete table ip t\nadd table inet other\n");
+    expect(list(rules)).toBe("table inet other {\n}\n");
+    undo();
+    expect(list(rules)).toBe(before);
+  });
+
+  it("keep what something refers to", () => {
+    const rules = fresh();
+    apply(rules, base);
+    expect(error("delete chain ip t a", rules)).toMatchObject({ code: "EBUSY" });
+    apply(rules, "add element ip t m { 10.0.0.1 : goto b }\nflush chain ip t b\ndelete chain ip t a");
+    expect(error("delete chain ip t b", rules)).toMatchObject({ code: "EBUSY" });
+    apply(rules, "delete element ip t m { 10.0.0.1 }\ndelete chain ip t b");
+  });
+
+  it("refuse chains that lead back to themselves, by rules and by maps", () => {
+    const rules = fresh();
+    apply(rules, `${base}add rule ip t a ip daddr vmap @m\n`);
+    expect(error("add rule ip t a jump b", rules)).toMatchObject({ code: "ELOOP" });
+    expect(error("add element ip t m { 10.0.0.1 : jump b }", rules)).toMatchObject({ code: "ELOOP" });
+    expect(error("add rule ip t a jump a", rules)).toMatchObject({ code: "ELOOP" });
+  });
+
+  it("refuse intervals that overlap, or make one of them where they may", () => {
+    const rules = fresh();
+    apply(rules, "table ip t { set s { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 }; }; }");
+    expect(error("add element ip t s { 10.1.0.0/16 }", rules)).toMatchObject({ code: "EEXIST" });
+    apply(
+      rules,
+      "add set ip t m { type inet_service; flags interval; auto-merge; }\nadd element ip t m { 80-90, 85-95, 443 }",
+    );
+    expect(list(rules)).toContain("elements = { 80-95, 443 }");
+  });
+});
+
+describe("packets", () => {
+  /** A namespace with these rules, and what a hook says to a packet. */
+  function lab(text: string): { ns: NetNs; bench: Bench } {
+    const bench = new Bench();
+    nftOp(bench.ns, { op: "nft.apply", netns: "host", text });
+    return { ns: bench.ns, bench };
+  }
+  const verdict = (
+    { ns, bench }: ReturnType<typeof lab>,
+    spec: Parameters<Bench["packet"]>[0],
+    hook = NF_INET_FORWARD,
+  ): number => {
+    const skb = bench.packet(spec);
+    const v = ns.nf?.hook(ns, hook, skb, bench.ns.dev("eth0") ?? null, bench.ns.dev("eth1") ?? null) ?? NF_ACCEPT;
+    bench.world.pool.free(skb);
+    return v;
+  };
+
+  it("interleaves base chains by priority, and goes on after accept", () => {
+    const l = lab(
+      "table ip t { chain late { type filter hook forward priority 5; meta mark 7 drop; }; chain early { type filter hook forward priority -5; meta mark set 7; accept; }; }",
+    );
+    expect(verdict(l, { proto: "udp" })).toBe(NF_DROP);
+  });
+
+  it("finds services in a map of 100,000 by looking at few rules", () => {
+    const n = 100_000;
+    const ip = (i: number): string => `10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`;
+    const elements = Array.from({ length: n }, (_, i) => `${ip(i)} . tcp . 80 : goto x`).join(",");
+    const l = lab(
+      `table ip t { map m { type ipv4_addr . inet_proto . inet_service : verdict; elements = { ${elements} }; }; chain x { drop; }; chain f { type filter hook forward priority 0; ip daddr . meta l4proto . th dport vmap @m; }; }`,
+    );
+    const nf = l.ns.nf as unknown as { readonly examined: number };
+    expect(verdict(l, { proto: "tcp", dst: ip(n - 1), dport: 80 })).toBe(NF_DROP);
+    expect(nf.examined).toBe(2);
+    expect(verdict(l, { proto: "tcp", dst: ip(n - 1), dport: 81 })).toBe(NF_ACCEPT);
+    expect(nf.examined).toBe(1);
+  });
+
+  it("remembers for a time whom it saw", () => {
+    const l = lab(
+      "table ip t { set seen { type ipv4_addr; flags dynamic,timeout; timeout 10s; }; chain f { type filter hook forward priority 0; ip saddr @seen drop; update @seen { ip saddr }; }; }",
+    );
+    expect(verdict(l, { src: "10.0.0.5" })).toBe(NF_ACCEPT);
+    expect(verdict(l, { src: "10.0.0.5" })).toBe(NF_DROP);
+    expect(nftList(l.ns)).toContain("elements = { 10.0.0.5 expires 10s }");
+    l.bench.world.loop.run({ deadline: l.bench.world.loop.time + 10_001 });
+    expect(verdict(l, { src: "10.0.0.5" })).toBe(NF_ACCEPT);
+  });
+
+  it("draws every number of numgen random, each as often", () => {
+    const l = lab(
+      "table ip t { chain f { type filter hook forward priority 0; numgen random mod 3 vmap { 0 : jump a, 1 : jump b, 2 : jump c }; }; chain a { counter; }; chain b { counter; }; chain c { counter; }; }",
+    );
+    for (let i = 0; i < 3000; i++) verdict(l, {});
+    const counts = [...nftList(l.ns).matchAll(/packets (\d+)/g)].map((m) => Number(m[1]));
+    expect(counts.reduce((a, b) => a + b, 0)).toBe(3000);
+    for (const count of counts) expect(Math.abs(count - 1000)).toBeLessThan(150);
+  });
+
+  it("forgets what a failed list of operations applied", () => {
+    const bench = new Bench();
+    const undo = nftOp(bench.ns, {
+      op: "nft.apply",
+      netns: "host",
+      text: "table ip t { chain f { type filter hook prerouting priority 0; policy drop; }; }",
+    });
+    expect(verdict({ ns: bench.ns, bench }, {}, NF_INET_PRE_ROUTING)).toBe(NF_DROP);
+    undo();
+    expect(nftList(bench.ns)).toBe("");
+    expect(verdict({ ns: bench.ns, bench }, {}, NF_INET_PRE_ROUTING)).toBe(NF_ACCEPT);
+  });
+});

@@ -1,8 +1,14 @@
 import { describe, expect, it } from "vitest";
+import { Capture } from "../dev/capture.ts";
 import { Host } from "../host/host.ts";
 import { World } from "../host/world.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import { SeededRandom } from "../sim/random.ts";
+import { u16 } from "../wire/bytes.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import { ipv4 as address } from "../wire/ipv4-addr.ts";
+import { formatFrame } from "../wire/print.ts";
+import * as udp from "../wire/udp.ts";
 import { ConnTable, IpvsConn } from "./conn.ts";
 import { SCHEDULERS, schedulerOf } from "./scheduler/registry.ts";
 import { Destination, VirtualService } from "./service.ts";
@@ -102,6 +108,54 @@ describe("schedulers", () => {
     expect(none.scheduler.choose(none, { src: 1, dst: 1, srcPort: 1 })).toBeNull();
   });
 
+  it("lblc keeps a destination address at its server until that is crowded and another is idle", () => {
+    const s = service("lblc", 2, 4);
+    const [a, b] = s.destinations as [Destination, Destination];
+    const choose = (dst: number, now = 0): Destination | null =>
+      s.scheduler.choose(s, { src: 1, dst, srcPort: 1, now });
+    expect(choose(7)).toBe(a);
+    a.active = 2;
+    expect(choose(7)).toBe(a);
+    expect(choose(8)).toBe(b);
+    a.active = 3;
+    b.active = 2;
+    expect(choose(7)).toBe(a);
+    b.active = 1;
+    expect(choose(7)).toBe(b);
+    a.active = 0;
+    expect(choose(7)).toBe(b);
+    expect(choose(7, 86_400_000)).toBe(a);
+    a.available = false;
+    a.weight = 0;
+    expect(choose(7, 86_400_001)).toBe(b);
+  });
+
+  it("lblcr gives a crowded address more servers, and takes the most loaded away after a day", () => {
+    const s = service("lblcr", 1, 2, 4);
+    const [a, b, c] = s.destinations as [Destination, Destination, Destination];
+    const choose = (now = 0): Destination | null => s.scheduler.choose(s, { src: 1, dst: 7, srcPort: 1, now });
+    expect(choose()).toBe(a);
+    a.active = 2;
+    b.active = 3;
+    expect(choose()).toBe(c);
+    c.active = 9;
+    b.active = 0;
+    // Of a and c the less loaded for its weight is a; it is crowded and b is idle, so that b joins.
+    expect(choose()).toBe(b);
+    b.active = 1;
+    a.active = 0;
+    expect(choose()).toBe(a);
+    // Used now and then, but not changed for a day: c, with most connections for its weight, leaves.
+    choose(80_000_000);
+    expect(choose(90_000_000)).toBe(a);
+    a.weight = 0;
+    b.weight = 0;
+    c.active = 0;
+    s.destinations.splice(2, 1);
+    s.scheduler.changed(s);
+    expect(choose(90_000_001)).toBeNull();
+  });
+
   it("leave out a destination at its upper threshold until it is well below", () => {
     const d = new Destination(1, 1, "masq", 1, 4);
     d.active = 4;
@@ -169,6 +223,7 @@ const TEXT = `-A -t 10.96.0.1:443 -s rr -p 10800
 -A -t 10.96.0.2:80 -s mh -b mh-port
 -A -u 10.96.0.10:53 -s wlc
 -a -u 10.96.0.10:53 -r 10.244.0.2:53 -g -w 3 -x 10 -y 5
+-a -u 10.96.0.10:53 -r 10.244.0.3:53 -i -w 1
 -A --sctp-service 10.96.0.11:9 -s sh -p 60 -M 255.255.255.0
 `;
 
@@ -206,9 +261,63 @@ describe("ipvsadm text", () => {
     ["-A -t 10.0.0.1:80000", "is not a number from 0 to 65535"],
     ["-A -t 10.0.0.1:80 --what", 'option "--what" is not known'],
     ["-a -t 10.0.0.1:80 -r 10.0.0.2 -m", "service -t 10.0.0.1:80 does not exist"],
-    ["-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r 10.0.0.2:80 -i", "tunnels are not supported"],
     ["-A -t 10.0.0.1:80\n-d -t 10.0.0.1:80 -r 10.0.0.2:80", "destination 10.0.0.2:80 does not exist"],
   ])("refuses %j", (text, message) => {
     expect(() => apply(boot(), text)).toThrow(message);
+  });
+});
+
+describe("tunnels", () => {
+  const sent = (text: string, octets = 100): { readonly out: Uint8Array[]; readonly host: Host } => {
+    const host = new Host(new World(1), "director");
+    host.addNetns("tap");
+    const netns = "host";
+    const tap = "/var/run/netns/tap";
+    const peer = { name: "t0", netns: tap, mac: "02:00:00:00:00:02", up: true };
+    applyOps(host, [
+      { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
+      { op: "link.add", netns, name: "eth0", kind: "veth", mac: "02:00:00:00:00:01", mtu: 1500, up: true, peer },
+      { op: "addr.add", netns, dev: "eth0", address: "10.0.0.1/24" },
+      { op: "addr.add", netns, dev: "eth0", address: "10.0.0.100/32" },
+      { op: "neigh.replace", netns, dev: "eth0", address: "10.0.0.5", mac: "02:00:00:00:00:05" },
+      { op: "neigh.replace", netns, dev: "eth0", address: "10.0.0.9", mac: "02:00:00:00:00:02" },
+      { op: "ipvs.restore", netns, text },
+    ]);
+    const dev = host.netns(tap).dev("t0");
+    if (dev === undefined) throw new Error("no t0");
+    const capture = new Capture();
+    capture.attach(dev);
+    const skb = host.world.pool.alloc(14 + octets);
+    const [b, at] = [skb.buf, skb.data];
+    const [from, to] = [address("10.0.0.9"), address("10.0.0.100")];
+    b.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0], at);
+    skb.end = at + 14 + octets;
+    skb.mac = at;
+    skb.network = at + 14;
+    ipv4.write(b, at + 14, octets, 7, ipv4.FLAG_DF, 64, ipv4.PROTO_UDP, from, to, 0x10);
+    udp.write(b, at + 34, 4000, 80, octets - 20);
+    udp.fillChecksum4(b, at + 34, octets - 20, from, to);
+    dev.transmit(skb);
+    host.world.loop.runNow();
+    const out = capture.frames.filter((f) => f.direction === "in").map((f) => f.bytes.slice(14));
+    return { out, host };
+  };
+  const SERVICE = "-A -u 10.0.0.100:80 -s rr\n-a -u 10.0.0.100:80 -r 10.0.0.5:80 -i -w 1\n";
+
+  it("put a header of IP around the packet, which stays as it was but for its TTL", () => {
+    const { out } = sent(SERVICE);
+    expect(out).toHaveLength(1);
+    const p = out[0] ?? new Uint8Array(0);
+    expect(formatFrame(Uint8Array.from([...new Uint8Array(12), 8, 0, ...p]), 0, 14 + p.length)).toMatch(
+      /10\.0\.0\.1 > 10\.0\.0\.5: IPIP.*10\.0\.0\.9:4000 > 10\.0\.0\.100:80: UDP/,
+    );
+    expect([p.length, ipv4.ttl(p, 0), ipv4.ttl(p, 20), ipv4.tos(p, 0)]).toEqual([120, 63, 63, 0x10]);
+    expect(ipv4.flagsFrag(p, 0) & ipv4.FLAG_DF).not.toBe(0);
+    expect(udp.verify4(p, 40, 80, ipv4.src(p, 20), ipv4.dst(p, 20))).toBe(true);
+  });
+
+  it("say so when the packet is too long for that", () => {
+    const { out } = sent(SERVICE, 1490);
+    expect(out.map((p) => [p[9], p[20], p[21], u16(p, 26)])).toEqual([[1, 3, 4, 1480]]);
   });
 });

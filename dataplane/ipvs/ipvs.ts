@@ -3,12 +3,13 @@
  * scheduler, and a connection that remembers it; the packets after it follow, and the replies get the service's address.
  *
  * With net.ipv4.vs.conntrack=1 the packet's conntrack entry learns the real server as its reply's source, and is entered
- * only when the packet leaves, so that POSTROUTING may masquerade it. Forwarding: masquerading (-m) and direct routing (-g).
- * Left out: tunnels (there is no ipip device), FTP, synchronisation, one-packet scheduling, IPv6. In LOCAL_OUT the kernel
+ * only when the packet leaves, so that POSTROUTING may masquerade it. Forwarding: masquerading (-m), direct routing (-g) and
+ * tunnels of IP in IP (-i). Left out: FTP, synchronisation, one-packet scheduling, IPv6. In LOCAL_OUT the kernel
  * takes a packet before the filter table sees it; here the filter table sees it both before and after.
  */
+import type { Dst } from "../fib/route.ts";
 import { nfPass } from "../ip/hook.ts";
-import { outDev, output } from "../ip/output.ts";
+import { outDev, output, sourceFor } from "../ip/output.ts";
 import { type Conn, IPS_CONFIRMED, IPS_SRC_NAT_DONE } from "../netfilter/conn.ts";
 import { IP_CT_UNTRACKED } from "../netfilter/conntrack-entry.ts";
 import { HOOK_NAMES, NF_DROP, NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT } from "../netfilter/hooks.ts";
@@ -199,7 +200,7 @@ export class IpvsEngine implements Ipvs {
     const clientPort = u16(b, th);
     const virtual = ipv4.dst(b, at) | 0;
     const virtualPort = u16(b, th + 2);
-    const flow = { src: client, dst: virtual, srcPort: clientPort };
+    const flow = { src: client, dst: virtual, srcPort: clientPort, now };
     let control: IpvsConn | null = null;
     let destination: Destination | null;
     if (service.timeout === 0) destination = service.scheduler.choose(service, flow);
@@ -258,10 +259,42 @@ export class IpvsEngine implements Ipvs {
       }
       ipv4.decTtl(skb.buf, skb.network);
     }
+    if (d.method === "tunnel" && !this.#encapsulate(ns, skb, dst)) return IPVS_TAKEN;
     if (skb.trace !== null) skb.trace.report(ns, skb, { step: "route", text: routeText(skb) });
     if (!nfPass(ns, NF_INET_LOCAL_OUT, skb, null, outDev(ns, dst))) return IPVS_TAKEN;
     output(ns, skb);
     return IPVS_TAKEN;
+  }
+
+  /** An IPv4 header around the packet (ip_vs_tunnel_xmit). Its connection ends here. False: the packet is gone. */
+  #encapsulate(ns: NetNs, skb: Skb, dst: Dst): boolean {
+    const b = skb.buf;
+    const inner = skb.network;
+    const len = skb.end - inner;
+    const df = ipv4.flagsFrag(b, inner) & ipv4.FLAG_DF;
+    const mtu = dst.mtu - ipv4.HEADER_LEN;
+    if (df !== 0 && len > mtu) {
+      ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.FRAG_NEEDED, mtu);
+      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${len} octets do not fit the tunnel's ${mtu}`);
+      return false;
+    }
+    const conntrack = this.#conntrack ? (netfilterOf(ns)?.conntrack ?? null) : null;
+    if (conntrack !== null && conntrack.confirm(skb) === NF_DROP) {
+      drop(ns, skb, DropReason.NETFILTER_DROP);
+      return false;
+    }
+    const at = inner - ipv4.HEADER_LEN;
+    const from = ipv4Of(sourceFor(dst));
+    const to = ipv4Of(dst.address);
+    const total = len + ipv4.HEADER_LEN;
+    ipv4.write(b, at, total, ns.takeIpId(), df, ipv4.ttl(b, inner), ipv4.PROTO_IPIP, from, to, ipv4.tos(b, inner));
+    skb.data = at;
+    skb.network = at;
+    skb.transport = inner;
+    skb.ct = null;
+    skb.ctInfo = 0;
+    if (skb.trace !== null) skb.trace.report(ns, skb, { step: "encap", dev: "", text: "IP in IP, +20 octets" });
+    return true;
   }
 
   /** The real server is this host: the packet goes on to its socket, and its connection is entered. */

@@ -2,7 +2,8 @@
 import type { Random } from "../sim/random.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 
-export type ForwardMethod = "masq" | "route";
+/** Masquerading (-m), direct routing (-g), or a tunnel of IP in IP (-i). */
+export type ForwardMethod = "masq" | "route" | "tunnel";
 
 export class Destination {
   readonly address: number;

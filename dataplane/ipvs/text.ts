@@ -1,6 +1,6 @@
 /**
  * The text of ipvsadm(8): what `ipvsadm -R` reads and `ipvsadm -Sn` prints, and the operation ipvs.restore, whole or
- * nothing. Commands: -A, -E, -D (services), -a, -e, -d (destinations), -C, --set. Left out: IPv6, tunnels (-i), names of
+ * nothing. Commands: -A, -E, -D (services), -a, -e, -d (destinations), -C, --set. Left out: IPv6, tunnels other than ipip, names of
  * hosts and services, -o, -j and --pe.
  */
 import type { NetNs } from "../netns/netns.ts";
@@ -9,7 +9,7 @@ import * as ipv4 from "../wire/ipv4.ts";
 import { formatIpv4, parseIpv4 } from "../wire/ipv4-addr.ts";
 import { IpvsEngine } from "./ipvs.ts";
 import { SCHEDULERS, schedulerOf } from "./scheduler/registry.ts";
-import { Destination, VirtualService } from "./service.ts";
+import { Destination, type ForwardMethod, VirtualService } from "./service.ts";
 
 type Undo = () => void;
 const COMMANDS = "AEDaedC";
@@ -25,6 +25,13 @@ const DEFAULT_TIMEOUT = 300;
 /** The namespace's ipvs, where something made one. */
 export function ipvsOf(ns: NetNs): IpvsEngine | null {
   return ns.ipvs instanceof IpvsEngine ? ns.ipvs : null;
+}
+
+const METHODS: Readonly<Record<string, ForwardMethod>> = { "-g": "route", "-i": "tunnel", "-m": "masq" };
+
+function methodOf(options: ReadonlyMap<string, string>): ForwardMethod {
+  if (options.has("-m")) return "masq";
+  return options.has("-i") ? "tunnel" : "route";
 }
 
 /** The operation ipvs.restore. Answers how to undo it; throws NetlinkError, and nothing is changed then. */
@@ -122,8 +129,7 @@ class Command {
     const found = new Map<string, string>();
     for (let i = 1; i < this.#words.length; i++) {
       const word = this.#words[i] ?? "";
-      if (["-m", "-g"].includes(word)) found.set(word, "");
-      else if (word === "-i") this.#fail("option -i: tunnels are not supported");
+      if (word in METHODS) found.set(word, "");
       else if (word in PROTOCOLS || ["-f", "-s", "-p", "-M", "-b", "-r", "-w", "-x", "-y"].includes(word)) {
         const value = this.#words[i + 1];
         if (word === "-p" && (value === undefined || value.startsWith("-"))) {
@@ -202,9 +208,9 @@ class Command {
   #destination(command: string, service: VirtualService, options: ReadonlyMap<string, string>, name: string): void {
     const text = options.get("-r") ?? this.#fail("no destination: expected -r");
     const given = this.#address("-r", text);
-    const method = options.has("-m") ? "masq" : "route";
-    // Direct routing keeps the port; who changes or deletes need not say how packets are forwarded.
-    const keeps = command === "-a" && method === "route";
+    const method = methodOf(options);
+    // Direct routing and tunnels keep the port; who changes or deletes need not say how packets are forwarded.
+    const keeps = command === "-a" && method !== "masq";
     const port = keeps || !text.includes(":") ? service.port : given.port;
     const list = service.destinations;
     const at = list.findIndex((d) => d.address === given.address && d.port === port);
@@ -242,7 +248,7 @@ class Command {
     d.weight = number("-w", 1);
     d.upper = number("-x", 0);
     d.lower = number("-y", 0);
-    d.method = options.has("-m") ? "masq" : "route";
+    d.method = methodOf(options);
     d.recount();
     this.#undo.push(() => {
       Object.assign(d, { weight, upper, lower, method });
@@ -285,7 +291,7 @@ function formatService(s: VirtualService): string {
     (flags.length === 0 ? "" : ` -b ${flags.join(",")}`);
   const rest = s.destinations.map((d) => {
     const limits = `${d.upper === 0 ? "" : ` -x ${d.upper}`}${d.lower === 0 ? "" : ` -y ${d.lower}`}`;
-    return `-a ${key} -r ${formatIpv4(d.address)}:${d.port} -${d.method === "masq" ? "m" : "g"} -w ${d.weight}${limits}`;
+    return `-a ${key} -r ${formatIpv4(d.address)}:${d.port} ${Object.keys(METHODS).find((o) => METHODS[o] === d.method)} -w ${d.weight}${limits}`;
   });
   return `${[head, ...rest].join("\n")}\n`;
 }

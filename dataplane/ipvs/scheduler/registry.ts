@@ -1,6 +1,8 @@
-/** The schedulers by name. Left out: lblc and lblcr, which are for caches. */
+/** The schedulers by name. */
 import { DestinationHash } from "./dh.ts";
 import { Failover } from "./fo.ts";
+import { LocalityLeastConnections } from "./lblc.ts";
+import { ReplicatedLocality } from "./lblcr.ts";
 import { LeastConnections } from "./lc.ts";
 import { Maglev } from "./mh.ts";
 import { NeverQueue } from "./nq.ts";
@@ -20,6 +22,8 @@ const MAKERS: Readonly<Record<string, () => Scheduler>> = {
   wlc: () => new WeightedLeastConnections(),
   fo: () => new Failover(),
   ovf: () => new Overflow(),
+  lblc: () => new LocalityLeastConnections(),
+  lblcr: () => new ReplicatedLocality(),
   dh: () => new DestinationHash(),
   sh: () => new SourceHash(),
   mh: () => new Maglev(),

@@ -1,8 +1,8 @@
 /** What a scheduler is: it chooses a destination for a new connection. One object a service. */
 import type { Destination, VirtualService } from "../service.ts";
 
-/** What schedulers see of a new connection. Addresses are signed 32-bit integers. */
-export type NewFlow = { readonly src: number; readonly dst: number; readonly srcPort: number };
+/** What schedulers see of a new connection. Addresses are signed 32-bit integers; `now` is milliseconds. */
+export type NewFlow = { readonly src: number; readonly dst: number; readonly srcPort: number; readonly now?: number };
 
 export interface Scheduler {
   readonly name: string;
@@ -28,6 +28,11 @@ export function leastFor(destinations: readonly Destination[], cost: (d: Destina
   for (const d of destinations)
     if (d.usable && (least === null || cost(least) * d.weight > cost(d) * least.weight)) least = d;
   return least;
+}
+
+/** More connections than its weight, while another destination has not half of its own (is_overloaded of lblc, lblcr). */
+export function isCrowded(d: Destination, all: readonly Destination[]): boolean {
+  return d.active > d.weight && all.some((other) => other.active * 2 < other.weight);
 }
 
 export function gcd(a: number, b: number): number {

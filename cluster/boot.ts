@@ -41,7 +41,7 @@ const SUBNET_ENV = "/run/flannel/subnet.env";
 const NO_SUCH_NAME = (): null => null;
 
 export type { ProxyMode };
-export const PROXY_MODES: readonly ProxyMode[] = ["iptables", "ipvs", "userspace"];
+export const PROXY_MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables", "userspace"];
 
 export type ClusterOptions = {
   readonly sources: readonly Source[];

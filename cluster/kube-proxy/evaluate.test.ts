@@ -119,32 +119,47 @@ const ROWS: readonly (readonly [string, string, string, Answer, Partial<Record<P
   ["a pod to a Service without endpoints", POD, "10.96.0.23:80", ["reject", [], KEEP]],
   ["outside to a node port without endpoints", OUT, `${NODE_IP}:30023`, ["reject", [], KEEP]],
   ["a pod to itself through its Service", LOCAL, "10.96.0.24:80", ["dnat", HERE, MASQ]],
-  ["a port that no Service has", POD, "10.96.0.20:81", ["none", [], KEEP], { ipvs: ["reject", [], KEEP] }],
+  [
+    "a port that no Service has",
+    POD,
+    "10.96.0.20:81",
+    ["none", [], KEEP],
+    { ipvs: ["reject", [], KEEP], nftables: ["reject", [], KEEP] },
+  ],
   ["a port of the node that no Service has", OUT, `${NODE_IP}:22`, ["accept", [], KEEP]],
-  ["localhost to a node port", "127.0.0.1", "127.0.0.1:30020", ["dnat", ALL, MASQ], { ipvs: ["accept", [], KEEP] }],
+  [
+    "localhost to a node port",
+    "127.0.0.1",
+    "127.0.0.1:30020",
+    ["dnat", ALL, MASQ],
+    { ipvs: ["accept", [], KEEP], nftables: ["accept", [], KEEP] },
+  ],
 ];
 
-describe.each(["iptables", "ipvs", "userspace"] as const)("FlowEvaluator in %s mode: the first packet", (mode) => {
-  for (const [name, from, to, usual, others] of ROWS)
-    it(name, async () => {
-      const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
-      const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
-      expect((await evaluator({ mode })).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
+describe.each(["iptables", "ipvs", "nftables", "userspace"] as const)(
+  "FlowEvaluator in %s mode: the first packet",
+  (mode) => {
+    for (const [name, from, to, usual, others] of ROWS)
+      it(name, async () => {
+        const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
+        const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
+        expect((await evaluator({ mode })).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
+      });
+
+    it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector (userspace mode: always)", async () => {
+      const pod = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
+      const outside = parseFlow(`TCP ${OUT}:40000 > 10.96.0.20:80`, "test", 1);
+      expect((await evaluator({ mode, masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
+      expect((await evaluator({ mode, clusterCIDR: "" })).evaluate(outside).masquerade).toBe(mode === "userspace");
     });
 
-  it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector (userspace mode: always)", async () => {
-    const pod = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
-    const outside = parseFlow(`TCP ${OUT}:40000 > 10.96.0.20:80`, "test", 1);
-    expect((await evaluator({ mode, masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
-    expect((await evaluator({ mode, clusterCIDR: "" })).evaluate(outside).masquerade).toBe(mode === "userspace");
-  });
-
-  it("answers the same flow the same way again", async () => {
-    const e = await evaluator({ mode });
-    const flow = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
-    expect(e.evaluate(flow)).toEqual(e.evaluate(flow));
-  });
-});
+    it("answers the same flow the same way again", async () => {
+      const e = await evaluator({ mode });
+      const flow = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
+      expect(e.evaluate(flow)).toEqual(e.evaluate(flow));
+    });
+  },
+);
 
 describe("parseFlow", () => {
   it.each([

@@ -5,7 +5,7 @@ import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "../../cluster/kube-proxy
 import { Cluster } from "../../library/index.ts";
 import { MANIFESTS } from "./service-manifests.ts";
 
-const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "userspace"];
+const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables", "userspace"];
 const TURNS = 8;
 
 const WITH_HOST_PORT = `${MANIFESTS}
@@ -62,7 +62,8 @@ describe.each(MODES)("settings in %s mode", (mode) => {
 
   it("node ports on localhost", async () => {
     const on = await clusterWith(mode, {});
-    expect(await reach(on, "node/node-1", "127.0.0.1:30080")).toEqual(mode === "ipvs" ? ["rejected"] : MASQ);
+    const none = mode === "ipvs" || mode === "nftables";
+    expect(await reach(on, "node/node-1", "127.0.0.1:30080")).toEqual(none ? ["rejected"] : MASQ);
     const off = await clusterWith(mode, { localhostNodePorts: false });
     expect(await reach(off, "node/node-1", "127.0.0.1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
   });
@@ -83,5 +84,16 @@ describe("settings of ipvs mode alone", () => {
     const ns = [...cluster.namespaces()].find((n) => n.node === "node-1");
     expect(ns?.sysctls.get("net.ipv4.conf.all.arp_ignore")).toBe("1");
     expect(ns?.sysctls.get("net.ipv4.conf.all.arp_announce")).toBe("2");
+  });
+});
+
+describe("settings of nftables mode alone", () => {
+  it("ClusterIPs: another port is refused, an address that no Service has is dropped", async () => {
+    const cluster = await clusterWith("nftables", {});
+    const clusterIp = cluster.store.get("Service", "default", "both")?.spec.clusterIP ?? "";
+    for (const from of ["pod/c3", "node/node-1"]) {
+      expect(await reach(cluster, from, `${clusterIp}:9999`)).toEqual(["rejected"]);
+      expect(await reach(cluster, from, "10.96.254.254:80")).toEqual(["dropped"]);
+    }
   });
 });

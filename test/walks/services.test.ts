@@ -15,7 +15,7 @@ import { type GivenEndpoint, givenSlice, MANIFESTS } from "./service-manifests.t
 
 type Expectation<T> = { readonly usual: T } & { readonly [M in ProxyMode]?: T };
 
-const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "userspace"];
+const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables", "userspace"];
 /** As many as it takes for every endpoint of two to have its turn, by any draw that the seed gives. */
 const TURNS = 12;
 

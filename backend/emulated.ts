@@ -6,7 +6,15 @@ import type { Host } from "../dataplane/host/host.ts";
 import { saveRules } from "../dataplane/netfilter/restore-op.ts";
 import type { NetNs } from "../dataplane/netns/netns.ts";
 import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
-import { dumpAddrs, dumpFdb, dumpLinks, dumpNeighs, dumpQdiscs, dumpRoutes } from "../dataplane/netns/rtnl-dump.ts";
+import {
+  dumpAddrs,
+  dumpFdb,
+  dumpLinks,
+  dumpNeighs,
+  dumpQdiscs,
+  dumpRoutes,
+  dumpVlans,
+} from "../dataplane/netns/rtnl-dump.ts";
 import type {
   AddrInfo,
   FdbInfo,
@@ -17,6 +25,7 @@ import type {
   QdiscInfo,
   RouteInfo,
   RtnlOp,
+  VlanInfo,
 } from "../dataplane/netns/rtnl-ops.ts";
 import { nftList } from "../dataplane/nftables/nft-op.ts";
 import type { Backend } from "./ops.ts";
@@ -74,6 +83,10 @@ export class EmulatedBackend implements Backend {
 
   async fdb(netns: NetnsRef): Promise<readonly FdbInfo[]> {
     return dumpFdb(this.host.netns(netns));
+  }
+
+  async vlans(netns: NetnsRef, dev?: string): Promise<readonly VlanInfo[]> {
+    return dumpVlans(this.host.netns(netns)).filter((vlan) => dev === undefined || vlan.dev === dev);
   }
 
   async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {

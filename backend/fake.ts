@@ -24,6 +24,8 @@ import {
   type RouteInfo,
   type RouteOp,
   type RtnlOp,
+  type VlanInfo,
+  type VlanOp,
 } from "../dataplane/netns/rtnl-ops.ts";
 import type { Backend } from "./ops.ts";
 
@@ -36,6 +38,7 @@ type FakeNetns = {
   neighs: NeighInfo[];
   fdb: FdbInfo[];
   qdiscs: QdiscInfo[];
+  vlans: VlanInfo[];
   sysctls: Map<string, string>;
   tables: { ipv4: Map<string, FakeTable>; ipv6: Map<string, FakeTable> };
   nextIfindex: number;
@@ -76,6 +79,7 @@ function newNetns(): FakeNetns {
     neighs: [],
     fdb: [],
     qdiscs: [],
+    vlans: [],
     sysctls: new Map([
       ["net.ipv4.ip_forward", "0"],
       ["net.ipv6.conf.all.forwarding", "0"],
@@ -177,6 +181,10 @@ export class FakeBackend implements Backend {
     return [...this.#ns(netns).fdb];
   }
 
+  async vlans(netns: NetnsRef, dev?: string): Promise<readonly VlanInfo[]> {
+    return this.#ns(netns).vlans.filter((vlan) => dev === undefined || vlan.dev === dev);
+  }
+
   async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {
     return this.#ns(netns).qdiscs.filter((qdisc) => dev === undefined || qdisc.dev === dev);
   }
@@ -260,6 +268,11 @@ export class FakeBackend implements Backend {
           throw new NetlinkError("ENOENT", `no sysctl ${op.key}`, op);
         this.#ns(op.netns).sysctls.set(op.key, op.value);
         break;
+      case "vlan.add":
+      case "vlan.del":
+      case "vlan.flush":
+        this.#vlan(op);
+        break;
       case "qdisc.add":
       case "qdisc.del":
         this.#qdisc(op);
@@ -278,6 +291,23 @@ export class FakeBackend implements Backend {
       case "nft.apply":
         throw new NetlinkError("EOPNOTSUPP", "nftables is not supported here", op);
     }
+  }
+
+  #vlan(op: VlanOp): void {
+    const ns = this.#ns(op.netns);
+    const link = this.#link(op.netns, op.dev, op);
+    if (link.kind !== "bridge" && link.master === null)
+      throw new NetlinkError("EOPNOTSUPP", `${op.dev} is no port`, op);
+    const last = op.op === "vlan.add" ? (op.vidEnd ?? op.vid) : op.op === "vlan.del" ? op.vid : 0;
+    const hit = (vlan: VlanInfo): boolean =>
+      vlan.dev === op.dev && (op.op === "vlan.flush" || (vlan.vid >= op.vid && vlan.vid <= last));
+    if (op.op === "vlan.del" && !ns.vlans.some(hit)) throw new NetlinkError("ENOENT", `no VLAN ${op.vid}`, op);
+    ns.vlans = ns.vlans.filter((vlan) => !hit(vlan));
+    if (op.op !== "vlan.add") return;
+    const { dev, pvid = false, untagged = false } = op;
+    if (pvid) ns.vlans = ns.vlans.map((vlan) => (vlan.dev === dev ? { ...vlan, pvid: false } : vlan));
+    for (let { vid } = op; vid <= last; vid++) ns.vlans.push({ dev, vid, pvid, untagged });
+    ns.vlans.sort((a, b) => a.vid - b.vid);
   }
 
   #qdisc(op: QdiscAdd | QdiscDel): void {
@@ -305,6 +335,10 @@ export class FakeBackend implements Backend {
 
   #linkAdd(op: LinkAdd): void {
     const link = this.#newLink(op.netns, op.name, op.kind, op);
+    if (op.kind === "bridge") {
+      link.vlanFiltering = false;
+      this.#vlan({ op: "vlan.add", netns: op.netns, dev: op.name, vid: 1, pvid: true, untagged: true });
+    }
     if (op.kind === "veth") {
       const peerNetns = op.peer.netns ?? op.netns;
       const peer = this.#newLink(peerNetns, op.peer.name, "veth", op);
@@ -351,11 +385,15 @@ export class FakeBackend implements Backend {
     if (attrs.mac !== undefined) link.mac = attrs.mac;
     if (attrs.promisc !== undefined) link.promisc = attrs.promisc;
     if (attrs.alias !== undefined) link.alias = attrs.alias;
+    if (attrs.vlanFiltering !== undefined) link.vlanFiltering = attrs.vlanFiltering;
     if (attrs.master !== undefined) {
       if (attrs.master !== null && this.#link(netns, attrs.master, op).kind !== "bridge") {
         throw new NetlinkError("EINVAL", `device ${attrs.master} is no bridge`, op);
       }
       link.master = attrs.master;
+      // a new port is in VLAN 1
+      if (attrs.master !== null)
+        this.#vlan({ op: "vlan.add", netns, dev: link.name, vid: 1, pvid: true, untagged: true });
     }
     if ((attrs.hairpin !== undefined || attrs.isolated !== undefined) && link.master === null) {
       throw new NetlinkError("EINVAL", `device ${link.name} is no bridge port`, op);
@@ -396,6 +434,7 @@ export class FakeBackend implements Backend {
     ns.neighs = ns.neighs.filter((n) => n.dev !== link.name);
     ns.fdb = ns.fdb.filter((f) => f.dev !== link.name);
     ns.qdiscs = ns.qdiscs.filter((q) => q.dev !== link.name);
+    ns.vlans = ns.vlans.filter((v) => v.dev !== link.name);
     for (const key of [...ns.sysctls.keys()]) if (key.split(".")[3] === link.name) ns.sysctls.delete(key);
   }
 

@@ -14,6 +14,7 @@ import type {
   QdiscInfo,
   RouteInfo,
   RtnlOp,
+  VlanInfo,
 } from "../dataplane/netns/rtnl-ops.ts";
 
 export interface Backend {
@@ -34,6 +35,8 @@ export interface Backend {
   routes(netns: NetnsRef): Promise<readonly RouteInfo[]>;
   neighs(netns: NetnsRef): Promise<readonly NeighInfo[]>;
   fdb(netns: NetnsRef): Promise<readonly FdbInfo[]>;
+  /** Of a node's bridges and their ports, or of one device; none where the kernel's bridges have none. */
+  vlans(netns: NetnsRef, dev?: string): Promise<readonly VlanInfo[]>;
   /** Of all devices, or of one. */
   qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]>;
   /** Undefined where the key does not exist. */

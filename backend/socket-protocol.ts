@@ -21,6 +21,7 @@ export const METHODS = [
   "neighs",
   "fdb",
   "qdiscs",
+  "vlans",
   "sysctl",
   "iptablesSave",
   "nftList",

@@ -61,6 +61,8 @@ async function run(backend: Backend, { method, params }: Request): Promise<unkno
       return backend.neighs(text(first));
     case "fdb":
       return backend.fdb(text(first));
+    case "vlans":
+      return second === undefined ? backend.vlans(text(first)) : backend.vlans(text(first), text(second));
     case "qdiscs":
       return second === undefined ? backend.qdiscs(text(first)) : backend.qdiscs(text(first), text(second));
     case "sysctl":

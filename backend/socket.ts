@@ -11,6 +11,7 @@ import {
   type QdiscInfo,
   type RouteInfo,
   type RtnlOp,
+  type VlanInfo,
 } from "../dataplane/netns/rtnl-ops.ts";
 import { mapNetns } from "./map-netns.ts";
 import type { Backend } from "./ops.ts";
@@ -110,6 +111,10 @@ export class SocketBackend implements Backend {
 
   async fdb(netns: NetnsRef): Promise<readonly FdbInfo[]> {
     return (await this.#call("fdb", [this.#ref(netns)])) as readonly FdbInfo[];
+  }
+
+  async vlans(netns: NetnsRef, dev?: string): Promise<readonly VlanInfo[]> {
+    return (await this.#call("vlans", [this.#ref(netns), ...(dev === undefined ? [] : [dev])])) as readonly VlanInfo[];
   }
 
   async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {

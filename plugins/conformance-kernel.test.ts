@@ -4,6 +4,7 @@ import { missing } from "../test/support/needs.ts";
 import { pluginConformance } from "./conformance.contract.ts";
 import { nftablesConformance } from "./conformance-nftables.contract.ts";
 import { otherPluginsConformance } from "./conformance-others.contract.ts";
+import { vlanConformance } from "./conformance-vlan.contract.ts";
 
 const noNft = missing("nft");
 const reason = missing("root", "netns", "iptables-restore");
@@ -11,6 +12,7 @@ const options = { ipv6: true, sameSubnetTwice: true };
 if (reason === null) {
   pluginConformance("the kernel", throwAwayKernel, options);
   otherPluginsConformance("the kernel", throwAwayKernel, options);
+  vlanConformance("the kernel", throwAwayKernel);
   if (noNft === null) nftablesConformance("the kernel", throwAwayKernel, { bridgeTables: true });
   else describe("nftables on the kernel", () => it("passes the cases of plugins", ({ skip }) => skip(noNft)));
 } else {

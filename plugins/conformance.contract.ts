@@ -238,8 +238,6 @@ export function pluginConformance(
           7,
           'runtimeConfig.mac: found "xx", expected a MAC address such as 0a:58:0a:01:00:05',
         ],
-        ["a VLAN", { vlan: 100 }, 2, "vlan: found 100, which is not supported yet"],
-        ["a VLAN trunk", { vlanTrunk: [{ id: 1 }] }, 2, 'vlanTrunk: found [{"id":1}], which is not supported yet'],
         [
           "an unknown backend",
           { ipMasqBackend: "pf" },

@@ -1,6 +1,7 @@
 import { FakeBackend } from "../backend/fake.ts";
 import { type DataPlaneUnderTest, pluginConformance } from "./conformance.contract.ts";
 import { otherPluginsConformance } from "./conformance-others.contract.ts";
+import { vlanConformance } from "./conformance-vlan.contract.ts";
 
 const open = async (): Promise<DataPlaneUnderTest> => {
   const backend = new FakeBackend();
@@ -9,3 +10,4 @@ const open = async (): Promise<DataPlaneUnderTest> => {
 const options = { ipv6: true, sameSubnetTwice: true };
 pluginConformance("a fake data plane", open, options);
 otherPluginsConformance("a fake data plane", open, options);
+vlanConformance("a fake data plane", open);

@@ -15,11 +15,13 @@ import {
   type QdiscInfo,
   type RouteInfo,
   type RtnlOp,
+  type VlanInfo,
 } from "../../dataplane/netns/rtnl-ops.ts";
 import type { Backend } from "../ops.ts";
 import { type Libc, openLibc } from "./ffi.ts";
 import { AF_INET, AF_INET6 } from "./ip-text.ts";
 import { Iptables } from "./iptables.ts";
+import { RTM_GETLINK } from "./link-message.ts";
 import { LinkTable } from "./link-table.ts";
 import { type NamespaceOptions, Namespaces } from "./namespaces.ts";
 import {
@@ -47,6 +49,7 @@ import {
 } from "./qdisc-message.ts";
 import { readSysctl } from "./sysctl.ts";
 import { Transaction } from "./transaction.ts";
+import { parseVlans, writeGetVlans } from "./vlan-message.ts";
 
 export class KernelBackend implements Backend {
   readonly #spaces: Namespaces;
@@ -149,6 +152,17 @@ export class KernelBackend implements Backend {
       .socket(netns)
       .dump(RTM_GETNEIGH, (out) => writeGetNeighbors(out, AF_BRIDGE), `forwarding entries of ${netns}`);
     return withDevice(messages, parseFdbMessage, this.#links.names(netns));
+  }
+
+  async vlans(netns: NetnsRef, dev?: string): Promise<readonly VlanInfo[]> {
+    const names = this.#links.names(netns);
+    const messages = this.#spaces.socket(netns).dump(RTM_GETLINK, writeGetVlans, `VLANs of ${netns}`);
+    return messages
+      .flatMap(({ data }) => parseVlans(data))
+      .flatMap(({ index, ...vlan }) => {
+        const on = names.get(index);
+        return on === undefined || (dev !== undefined && on !== dev) ? [] : [{ dev: on, ...vlan }];
+      });
   }
 
   async qdiscs(netns: NetnsRef, dev?: string): Promise<readonly QdiscInfo[]> {

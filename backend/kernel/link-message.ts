@@ -46,6 +46,7 @@ const IFLA_INFO_DATA = 2;
 const IFLA_INFO_SLAVE_KIND = 4;
 const IFLA_INFO_SLAVE_DATA = 5;
 const IFLA_BR_AGEING_TIME = 4;
+const IFLA_BR_VLAN_FILTERING = 7;
 const IFLA_BRPORT_MODE = 4;
 const IFLA_BRPORT_LEARNING = 8;
 const IFLA_BRPORT_ISOLATED = 33;
@@ -117,6 +118,7 @@ function infoData(out: AttrStream, op: LinkAdd, refs: AddLinkRefs): void {
   switch (op.kind) {
     case "bridge":
       if (op.ageingTime !== undefined) out.push(IFLA_BR_AGEING_TIME, putU32(Math.round(op.ageingTime / MS_PER_TICK)));
+      if (op.vlanFiltering !== undefined) out.push(IFLA_BR_VLAN_FILTERING, putU8(op.vlanFiltering ? 1 : 0));
       return;
     case "dummy":
     case "ifb":
@@ -192,6 +194,15 @@ export function writePortFlags(out: AttrStream, index: number, flags: PortFlags)
   });
 }
 
+/** Of a bridge. */
+export function writeVlanFiltering(out: AttrStream, index: number, on: boolean): void {
+  header(out, index, {});
+  out.push(IFLA_LINKINFO, (info: AttrStream) => {
+    info.push(IFLA_INFO_KIND, Buffer.from("bridge"));
+    info.push(IFLA_INFO_DATA, (data: AttrStream) => data.push(IFLA_BR_VLAN_FILTERING, putU8(on ? 1 : 0)));
+  });
+}
+
 function kindOf(type: number, kind: string): string {
   if (kind !== "") return kind;
   if (type === ARPHRD_LOOPBACK) return "loopback";
@@ -203,6 +214,7 @@ export function parseLink(data: Buffer): RawLink {
   let [kind, name, mac, alias] = ["", "", "", ""];
   let [mtu, masterIndex, txQueueLen, hairpin, isolated, learning] = [0, 0, 0, false, false, true];
   let peerIfindex: number | null = null;
+  let vlanFiltering: boolean | undefined;
   parseAttributes(data.subarray(HEADER_LEN), ({ type, data: value }) => {
     if (type === IFLA_IFNAME) name = getString(value);
     else if (type === IFLA_ADDRESS) mac = formatMacOctets(value);
@@ -215,7 +227,11 @@ export function parseLink(data: Buffer): RawLink {
       let slave = "";
       parseAttributes(value, (info) => {
         if (info.type === IFLA_INFO_KIND) kind = getString(info.data);
-        else if (info.type === IFLA_INFO_SLAVE_KIND) slave = getString(info.data);
+        else if (info.type === IFLA_INFO_DATA && kind === "bridge") {
+          parseAttributes(info.data, (bridge) => {
+            if (bridge.type === IFLA_BR_VLAN_FILTERING) vlanFiltering = getU8(bridge.data) !== 0;
+          });
+        } else if (info.type === IFLA_INFO_SLAVE_KIND) slave = getString(info.data);
         else if (info.type === IFLA_INFO_SLAVE_DATA && slave === "bridge") {
           parseAttributes(info.data, (port) => {
             if (port.type === IFLA_BRPORT_MODE) hairpin = getU8(port.data) !== 0;
@@ -243,5 +259,6 @@ export function parseLink(data: Buffer): RawLink {
     learning,
     alias,
     peerIfindex: kind === "veth" ? peerIfindex : null,
+    ...(vlanFiltering === undefined ? {} : { vlanFiltering }),
   };
 }

@@ -25,6 +25,7 @@ import {
   type RouteOp,
   type RtnlOp,
   type SysctlSet,
+  type VlanOp,
 } from "../../dataplane/netns/rtnl-ops.ts";
 import { flushConntrack, NETLINK_NETFILTER } from "./conntrack.ts";
 import { AF_INET6, parseAddress, parsePrefix } from "./ip-text.ts";
@@ -33,12 +34,14 @@ import {
   hasPortFlags,
   type RawLink,
   RTM_DELLINK,
+  RTM_GETLINK,
   RTM_NEWLINK,
   type SetLinkRefs,
   writeAddLink,
   writeDelLink,
   writePortFlags,
   writeSetLink,
+  writeVlanFiltering,
 } from "./link-message.ts";
 import type { LinkTable } from "./link-table.ts";
 import type { Namespaces } from "./namespaces.ts";
@@ -78,6 +81,7 @@ import {
   writeGetQdiscs,
 } from "./qdisc-message.ts";
 import { readSysctl, writeSysctl } from "./sysctl.ts";
+import { parseVlans, type RawVlan, RTM_SETLINK, writeGetVlans, writeVlan } from "./vlan-message.ts";
 
 type Step = () => void;
 
@@ -156,6 +160,11 @@ export class Transaction {
       case "sysctl.set":
         this.#sysctl(op);
         return;
+      case "vlan.add":
+      case "vlan.del":
+      case "vlan.flush":
+        this.#vlan(op);
+        return;
       case "qdisc.add":
         this.#addQdisc(op);
         return;
@@ -228,6 +237,15 @@ export class Transaction {
     const index = before.ifindex;
     this.#change(netns, index, name, op, { masterIndex });
     this.#undo.push(() => this.#change(netns, index, name, oldAttrs(before, op), oldRefs(before, op)));
+    const { vlanFiltering } = op;
+    if (vlanFiltering !== undefined) {
+      const set = (on: boolean): void => {
+        const what = `VLAN filtering of ${name} in ${netns}`;
+        this.#request(netns, RTM_NEWLINK, 0, (out) => writeVlanFiltering(out, index, on), what);
+      };
+      set(vlanFiltering);
+      this.#undo.push(() => set(before.vlanFiltering ?? false));
+    }
     if (before.kind !== "vxlan" && hasPortFlags(op)) {
       this.#portFlags(netns, name, op);
       const old = { hairpin: before.hairpin, isolated: before.isolated, learning: before.learning };
@@ -387,6 +405,35 @@ export class Transaction {
       if (old === op.value) return;
       writeSysctl(key, op.value);
       if (old !== undefined) this.#undo.push(() => this.#spaces.run(netns, () => writeSysctl(key, old)));
+    });
+  }
+
+  #vlan(op: VlanOp): void {
+    const { netns, dev } = op;
+    const link = this.#links.need(netns, dev);
+    const old = this.#spaces
+      .socket(netns)
+      .dump(RTM_GETLINK, writeGetVlans, `VLANs of ${netns}`)
+      .flatMap(({ data }) => parseVlans(data))
+      .filter((vlan) => vlan.index === link.ifindex);
+    const send = (some: Exclude<VlanOp, { readonly op: "vlan.flush" }>): void => {
+      const type = some.op === "vlan.add" ? RTM_SETLINK : RTM_DELLINK;
+      const what = `VLAN ${some.vid} of ${dev} in ${netns}`;
+      this.#request(netns, type, 0, (out) => writeVlan(out, link.ifindex, link.kind === "bridge", some), what);
+    };
+    const put = (list: readonly RawVlan[]): void => {
+      for (const { vid, pvid, untagged } of list) send({ op: "vlan.add", netns, dev, vid, pvid, untagged });
+    };
+    if (op.op === "vlan.flush") {
+      for (const { vid } of old) send({ op: "vlan.del", netns, dev, vid });
+      this.#undo.push(() => put(old));
+      return;
+    }
+    send(op);
+    const last = op.op === "vlan.add" ? (op.vidEnd ?? op.vid) : op.vid;
+    this.#undo.push(() => {
+      for (let { vid } = op; op.op === "vlan.add" && vid <= last; vid++) send({ op: "vlan.del", netns, dev, vid });
+      put(old);
     });
   }
 

@@ -2,7 +2,7 @@
  * An Ethernet bridge (net/bridge): ports, a forwarding database that learns, moves and ages, flooding, hairpin, isolation.
  * The bridge is an interface itself: frames for its own MAC or a port's go up to the host, and the host sends by it.
  *
- * Left out: spanning tree, VLAN filtering, multicast snooping (multicast is flooded), MDB.
+ * Left out: spanning tree, multicast snooping (multicast is flooded), MDB.
  */
 import type { Driver, NetDev, RxHandler } from "../dev/netdev.ts";
 import { fragment } from "../ip/fragment.ts";
@@ -17,11 +17,15 @@ import type { Mac } from "../wire/mac-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import { bridgeForward, bridgePrerouting, bridgeRedirected } from "./br-netfilter.ts";
 import { Fdb, FdbEntry } from "./fdb.ts";
+import { allowedIngress, DEFAULT_VLANS, leaveVlan, type VlanGroup, vidOf } from "./vlan-filter.ts";
 
 /** Milliseconds (BR_DEFAULT_AGEING_TIME). */
 const AGEING_TIME = 300_000;
 /** Octets that a port may carry above its MTU: the Ethernet header and one VLAN tag. */
 const FRAME_OVERHEAD = ethernet.HEADER_LEN + 4;
+
+/** In the database a VLAN stands above the first two octets of a MAC. */
+const VID_SHIFT = 16;
 
 /** The first four octets of the addresses that are reserved for bridges. */
 const RESERVED_HI = 0x0180c200;
@@ -32,6 +36,7 @@ export class BridgePort implements RxHandler {
   hairpin = false;
   isolated = false;
   learning = true;
+  vlans: VlanGroup = DEFAULT_VLANS;
 
   constructor(bridge: Bridge, dev: NetDev) {
     this.bridge = bridge;
@@ -52,6 +57,10 @@ export class Bridge implements Driver {
   readonly fdb: Fdb<Target> = new Fdb();
   readonly ports: BridgePort[] = [];
   ageingTime: number = AGEING_TIME;
+  /** Whether frames are kept to their VLANs; if not, tags are just octets. */
+  vlanFiltering = false;
+  /** Of the bridge as a host of its own network. */
+  vlans: VlanGroup = DEFAULT_VLANS;
   /** The MAC was set, so that it does not follow the ports'. */
   pinned = false;
   /** The interface of the bridge itself. */
@@ -164,16 +173,21 @@ export class Bridge implements Driver {
   frame(port: BridgePort, skb: Skb): void {
     const br = this.dev as NetDev;
     const ns = br.ns;
+    if (this.vlanFiltering && !allowedIngress(port.vlans, skb)) {
+      notInVlan(port.dev, skb);
+      return;
+    }
     const b = skb.buf;
     const at = skb.data;
-    if (port.learning) this.#learn(ns, port, u16(b, at + 6), u32(b, at + 8));
+    const vid = vidOf(skb);
+    if (port.learning) this.#learn(ns, port, u16(b, at + 6) | (vid << VID_SHIFT), u32(b, at + 8));
     if ((u8(b, at) & 1) !== 0) {
       if (skb.trace !== null) this.#report(skb, "broadcast: to every port and the bridge itself");
       this.#flood(ns, port, ns.world.pool.copy(skb));
       this.#passUp(br, port, skb);
       return;
     }
-    const entry = this.#lookup(ns, u16(b, at), u32(b, at + 2));
+    const entry = this.#lookup(ns, vid, u16(b, at), u32(b, at + 2));
     if (entry === null) {
       if (skb.trace !== null) this.#report(skb, `${formatMac(ethernet.dst(b, at))} is not known: flooded`);
       this.#flood(ns, port, skb);
@@ -186,7 +200,7 @@ export class Bridge implements Driver {
       return;
     }
     if (skb.trace !== null) this.#report(skb, `${formatMac(ethernet.dst(b, at))} is behind port ${target.dev.name}`);
-    if (mayLeave(target, port)) this.#forward(ns, target, skb);
+    if (mayLeave(target, port, vid)) this.#forward(ns, target, skb);
     else refuse(ns, target, skb);
   }
 
@@ -197,13 +211,18 @@ export class Bridge implements Driver {
       return;
     }
     const ns = dev.ns;
+    if (this.vlanFiltering && !allowedIngress(this.vlans, skb)) {
+      notInVlan(dev, skb);
+      return;
+    }
     const b = skb.buf;
     const at = skb.data;
+    const vid = vidOf(skb);
     if ((u8(b, at) & 1) === 0) {
-      const entry = this.#lookup(ns, u16(b, at), u32(b, at + 2));
+      const entry = this.#lookup(ns, vid, u16(b, at), u32(b, at + 2));
       const target = entry === null ? null : entry.target;
       if (target !== null) {
-        if (mayLeave(target, null)) target.dev.transmit(skb);
+        if (mayLeave(target, null, vid)) this.#send(ns, target, null, skb);
         else refuse(ns, target, skb);
         return;
       }
@@ -211,12 +230,32 @@ export class Bridge implements Driver {
     this.#flood(ns, null, skb);
   }
 
-  #lookup(ns: NetNs, macHi: number, macLo: number): FdbEntry<Target> | null {
-    const entry = this.fdb.get(macHi, macLo);
-    if (entry === null || entry.permanent) return entry;
+  /** By MAC and VLAN; entries that were configured, and those of the bridge and its ports, are of every VLAN of theirs. */
+  #lookup(ns: NetNs, vid: number, macHi: number, macLo: number): FdbEntry<Target> | null {
+    const entry = this.fdb.get(macHi | (vid << VID_SHIFT), macLo);
+    if (entry === null) return vid === 0 ? null : this.#permanent(vid, macHi, macLo);
+    if (entry.permanent) return entry;
     return ns.world.loop.time - entry.updated < this.ageingTime ? entry : null;
   }
 
+  #permanent(vid: number, macHi: number, macLo: number): FdbEntry<Target> | null {
+    const entry = this.fdb.get(macHi, macLo);
+    if (entry === null || !entry.permanent) return null;
+    if (entry.target !== null) return entry.target.vlans.has(vid) ? entry : null;
+    const br = this.dev as NetDev;
+    if (br.macHi === macHi && br.macLo === macLo && this.vlans.has(vid)) return entry;
+    for (const port of this.ports) {
+      if (port.dev.macHi === macHi && port.dev.macLo === macLo && port.vlans.has(vid)) return entry;
+    }
+    return null;
+  }
+
+  /** What was learned of a port in a VLAN that it leaves. */
+  forgetVlan(port: BridgePort, vid: number): void {
+    this.fdb.keep((e) => e.permanent || e.target !== port || e.macHi >>> VID_SHIFT !== vid);
+  }
+
+  /** `macHi` has the VLAN above the MAC's octets. */
   #learn(ns: NetNs, port: BridgePort, macHi: number, macLo: number): void {
     const entry = this.fdb.get(macHi, macLo);
     const now = ns.world.loop.time;
@@ -235,6 +274,7 @@ export class Bridge implements Driver {
   }
 
   #forward(ns: NetNs, target: BridgePort, skb: Skb): void {
+    if (skb.vlanTci !== 0) leaveVlan(target.vlans, skb);
     if (ns.nf !== null && ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
       if (!bridgeForward(this, target, skb)) return;
     }
@@ -261,9 +301,10 @@ export class Bridge implements Driver {
   }
 
   #flood(ns: NetNs, from: BridgePort | null, skb: Skb): void {
+    const vid = vidOf(skb);
     let last: BridgePort | null = null;
     for (const port of this.ports) {
-      if (!mayLeave(port, from)) continue;
+      if (!mayLeave(port, from, vid)) continue;
       if (last !== null) this.#send(ns, last, from, ns.world.pool.copy(skb));
       last = port;
     }
@@ -272,11 +313,20 @@ export class Bridge implements Driver {
   }
 
   #send(ns: NetNs, port: BridgePort, from: BridgePort | null, skb: Skb): void {
-    if (from === null) port.dev.transmit(skb);
-    else this.#forward(ns, port, skb);
+    if (from === null) {
+      if (skb.vlanTci !== 0) leaveVlan(port.vlans, skb);
+      port.dev.transmit(skb);
+    } else this.#forward(ns, port, skb);
   }
 
   #passUp(br: NetDev, port: BridgePort, skb: Skb): void {
+    if (skb.vlanTci !== 0) {
+      if (!this.vlans.has(vidOf(skb)) && !br.promisc) {
+        notInVlan(br, skb);
+        return;
+      }
+      leaveVlan(this.vlans, skb);
+    }
     skb.dev = br;
     skb.physIn = port.dev;
     skb.pktType = hostType(br, skb);
@@ -298,16 +348,27 @@ function hostType(br: NetDev, skb: Skb): number {
   return own ? PACKET_HOST : skb.pktType;
 }
 
+/** br_allowed_ingress and br_allowed_egress: kfree_skb without a reason of its own. */
+function notInVlan(dev: NetDev, skb: Skb): void {
+  const vid = vidOf(skb);
+  const text = vid === 0 ? "takes no frames without a tag" : `is not in VLAN ${vid}`;
+  drop(dev.ns, skb, DropReason.NOT_SPECIFIED, () => `${dev.name} ${text}`);
+}
+
 /** A frame that the port found for it may not take. */
 function refuse(ns: NetNs, port: BridgePort, skb: Skb): void {
-  const why = port.dev.up ? "may not take it (hairpin off or isolated)" : "is down";
+  const why = port.dev.up ? "may not take it (hairpin off, isolated, or not in its VLAN)" : "is down";
   const reason = port.dev.up ? DropReason.NOT_SPECIFIED : DropReason.DEV_READY;
   drop(ns, skb, reason, () => `port ${port.dev.name} ${why}`);
 }
 
-/** should_deliver: the port is up, is not where the frame came from unless it is a hairpin port, and may talk to that. */
-function mayLeave(port: BridgePort, from: BridgePort | null): boolean {
+/**
+ * should_deliver: the port is up, is in the VLAN (0 where there are none), is not where the frame came from unless it is a
+ * hairpin port, and may talk to that.
+ */
+function mayLeave(port: BridgePort, from: BridgePort | null, vid: number): boolean {
   if (!port.dev.up) return false;
+  if (vid !== 0 && !port.vlans.has(vid)) return false;
   if (from === null) return true;
   if (port === from) return port.hairpin;
   return !(port.isolated && from.isolated);

@@ -5,6 +5,7 @@
 import type { Mac } from "../wire/mac-addr.ts";
 
 export class FdbEntry<T> {
+  /** Octets 0-1 of the MAC, and above them whatever else tells entries apart: a bridge has the VLAN there. */
   readonly macHi: number;
   readonly macLo: number;
   target: T;
@@ -22,7 +23,7 @@ export class FdbEntry<T> {
   }
 
   get mac(): Mac {
-    return (this.macHi * 0x1_0000_0000 + (this.macLo >>> 0)) as Mac;
+    return ((this.macHi & 0xffff) * 0x1_0000_0000 + (this.macLo >>> 0)) as Mac;
   }
 }
 

@@ -31,6 +31,7 @@ export function addLinkOp(host: Host, op: LinkAdd, undo: Undo[]): void {
       bridge.dev = dev;
       bridge.pinned = op.mac !== undefined;
       if (op.ageingTime !== undefined) bridge.ageingTime = op.ageingTime;
+      bridge.vlanFiltering = op.vlanFiltering ?? false;
       bridge.chooseMac();
       change(dev, op, undo);
       return;
@@ -155,8 +156,19 @@ function change(dev: NetDev, attrs: LinkAttrs, undo: Undo[]): void {
     }
     if (master !== dev.master) undo.push(setMaster(dev, master));
   }
+  if (attrs.vlanFiltering !== undefined) filterVlans(dev, attrs.vlanFiltering, undo);
   portFlags(dev, attrs, undo);
   if (attrs.up !== undefined) undo.push(setLinkUp(dev, attrs.up));
+}
+
+function filterVlans(dev: NetDev, on: boolean, undo: Undo[]): void {
+  const bridge = dev.driver;
+  if (!(bridge instanceof Bridge)) throw new NetlinkError("EOPNOTSUPP", `link ${dev.name} is not a bridge`);
+  const old = bridge.vlanFiltering;
+  bridge.vlanFiltering = on;
+  undo.push(() => {
+    bridge.vlanFiltering = old;
+  });
 }
 
 function portFlags(dev: NetDev, attrs: LinkAttrs, undo: Undo[]): void {
@@ -206,6 +218,7 @@ function assignMac(dev: NetDev, mac: Mac): void {
       again.hairpin = port.hairpin;
       again.isolated = port.isolated;
       again.learning = port.learning;
+      again.vlans = port.vlans;
     }
     return;
   }

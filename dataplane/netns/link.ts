@@ -176,6 +176,7 @@ export function setMaster(dev: NetDev, master: NetDev | null): Undo {
         port.hairpin = oldPort.hairpin;
         port.isolated = oldPort.isolated;
         port.learning = oldPort.learning;
+        port.vlans = oldPort.vlans;
       }
       old.driver.takeMac(oldMac ?? old.mac);
     }

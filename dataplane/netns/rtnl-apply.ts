@@ -8,6 +8,7 @@ import { nftOp } from "../nftables/nft-op.ts";
 import { addLinkOp, delLinkOp, setLinkOp } from "./apply-link.ts";
 import { addrOp, fdbOp, neighOp, routeOp, sysctlOp } from "./apply-net.ts";
 import { filterOp, qdiscOp } from "./apply-qdisc.ts";
+import { vlanOp } from "./apply-vlan.ts";
 import type { Undo } from "./link.ts";
 import { NetlinkError, type RtnlOp } from "./rtnl-ops.ts";
 
@@ -55,6 +56,11 @@ function applyOne(host: Host, op: RtnlOp, undo: Undo[]): void {
       return;
     case "sysctl.set":
       sysctlOp(host, op, undo);
+      return;
+    case "vlan.add":
+    case "vlan.del":
+    case "vlan.flush":
+      vlanOp(host, op, undo);
       return;
     case "qdisc.add":
     case "qdisc.del":

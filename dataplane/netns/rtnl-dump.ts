@@ -9,8 +9,9 @@ import { formatIp, isKey6 } from "../wire/ip-key.ts";
 import { formatIpv4 } from "../wire/ipv4-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import { scopeName } from "./apply-net.ts";
+import { vlanHolder } from "./apply-vlan.ts";
 import type { NetNs } from "./netns.ts";
-import type { AddrInfo, FdbInfo, LinkInfo, NeighInfo, QdiscInfo, RouteInfo } from "./rtnl-ops.ts";
+import type { AddrInfo, FdbInfo, LinkInfo, NeighInfo, QdiscInfo, RouteInfo, VlanInfo } from "./rtnl-ops.ts";
 
 export function dumpLinks(ns: NetNs): LinkInfo[] {
   return sorted(ns).map((dev) => {
@@ -28,9 +29,14 @@ export function dumpLinks(ns: NetNs): LinkInfo[] {
       hairpin: port?.hairpin ?? false,
       isolated: port?.isolated ?? false,
       alias: dev.alias,
+      ...(dev.driver instanceof Bridge ? { vlanFiltering: dev.driver.vlanFiltering } : {}),
       peerIfindex: dev.driver instanceof Veth ? (dev.driver.peer?.ifindex ?? null) : null,
     };
   });
+}
+
+export function dumpVlans(ns: NetNs): VlanInfo[] {
+  return sorted(ns).flatMap((dev) => (vlanHolder(dev)?.vlans.members() ?? []).map((m) => ({ dev: dev.name, ...m })));
 }
 
 export function dumpQdiscs(ns: NetNs): QdiscInfo[] {

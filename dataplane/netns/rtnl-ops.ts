@@ -24,6 +24,8 @@ export type LinkAttrs = {
   readonly hairpin?: boolean;
   readonly isolated?: boolean;
   readonly learning?: boolean;
+  /** Of a bridge: whether it keeps frames to their VLANs. */
+  readonly vlanFiltering?: boolean;
   readonly alias?: string;
   readonly allmulti?: boolean;
   /** Length of the transmit queue, in packets. */
@@ -122,6 +124,26 @@ export type SysctlSet = {
   readonly key: string;
   readonly value: string;
 };
+
+/**
+ * VLANs of a bridge's port, or of the bridge itself where `dev` is one (bridge-vlan(8)); those of a range are all like
+ * its first. `vlan.flush` removes all of a port's, that of a new port included.
+ */
+export type VlanOp =
+  | {
+      readonly op: "vlan.add";
+      readonly netns: NetnsRef;
+      readonly dev: string;
+      readonly vid: number;
+      /** Last of a range; `vid` unless given. */
+      readonly vidEnd?: number;
+      /** Frames that come in without a tag are of it. */
+      readonly pvid?: boolean;
+      /** Frames of it leave without a tag. */
+      readonly untagged?: boolean;
+    }
+  | { readonly op: "vlan.del"; readonly netns: NetnsRef; readonly dev: string; readonly vid: number }
+  | { readonly op: "vlan.flush"; readonly netns: NetnsRef; readonly dev: string };
 
 /** Token bucket filter, as tc-tbf(8): what leaves waits for tokens. */
 export type TbfSpec = {
@@ -234,6 +256,7 @@ export type RtnlOp =
   | NeighOp
   | FdbOp
   | SysctlSet
+  | VlanOp
   | QdiscAdd
   | QdiscDel
   | FilterAdd
@@ -260,9 +283,18 @@ export type LinkInfo = {
   readonly alias: string;
   /** veth: the peer's ifindex in its own namespace. */
   readonly peerIfindex: number | null;
+  /** Of a bridge; absent where its kernel knows no VLANs. */
+  readonly vlanFiltering?: boolean;
   /** Absent where the data plane has none. */
   readonly allmulti?: boolean;
   readonly txQueueLen?: number;
+};
+/** A VLAN of a device as `bridge vlan` shows it. */
+export type VlanInfo = {
+  readonly dev: string;
+  readonly vid: number;
+  readonly pvid: boolean;
+  readonly untagged: boolean;
 };
 /** A qdisc as `tc -s qdisc` and `tc filter` show it; of others than these nothing is told. */
 export type QdiscInfo =

@@ -66,6 +66,8 @@ export class Skb {
   ctZone = 0;
   /** Set while the packet has been through PREROUTING on a bridge, so that IP input does not run it twice. */
   sabotage = false;
+  /** The tag that a VLAN-filtering bridge took off, or the port's VLAN where there was none; 0 outside of it. */
+  vlanTci = 0;
   /** On its way through another device by a filter of the one that it came in by. */
   redirected = false;
   /** icmp type and code to answer a REJECT verdict with; see netfilter/hooks.ts. */
@@ -145,6 +147,7 @@ export class SkbPool {
     skb.ct = from.ct;
     skb.ctInfo = from.ctInfo;
     skb.sabotage = from.sabotage;
+    skb.vlanTci = from.vlanTci;
     skb.trace = from.trace;
     return skb;
   }
@@ -167,6 +170,7 @@ function reset(skb: Skb): void {
   skb.ctInfo = 0;
   skb.ctZone = 0;
   skb.sabotage = false;
+  skb.vlanTci = 0;
   skb.redirected = false;
   skb.rejectWith = 0;
   skb.trace = null;

@@ -1,7 +1,7 @@
 /** The configuration of the bridge plugin: its options as the reference documents them, read and checked. */
 import { parseCniArgs } from "../cni/cni-args.ts";
-import { BAD_CONFIG, CniError, UNSUPPORTED_FIELD } from "../cni/error.ts";
-import { Fields, show } from "../cni/fields.ts";
+import { BAD_CONFIG, CniError } from "../cni/error.ts";
+import { badField, Fields } from "../cni/fields.ts";
 import { parseMacRequest } from "../cni/mac-request.ts";
 import { parseDns } from "../cni/result.ts";
 import { isIfname } from "../cni/skel.ts";
@@ -25,6 +25,12 @@ export type BridgeConf = {
   readonly isolated: boolean;
   /** Of the container's interface. */
   readonly mac: string | undefined;
+  /** The container's VLAN: frames without a tag are of it; 0 for none. */
+  readonly vlan: number;
+  /** VLANs whose frames come to the container with their tags, ascending. */
+  readonly trunk: readonly number[];
+  /** The port stays in the VLANs that a new port is in. */
+  readonly preserveDefaultVlan: boolean;
   readonly enableDad: boolean;
   readonly containerUp: boolean;
   /** Undefined: no addresses, the bridge is all there is. */
@@ -34,18 +40,31 @@ export type BridgeConf = {
 };
 
 const MAX_MTU = 65535;
+const MAX_VID = 4094;
 
-function unsupported(fields: Fields, key: string): CniError {
-  return new CniError(
-    UNSUPPORTED_FIELD,
-    `${fields.path(key)}: found ${show(fields.raw(key))}, which is not supported yet`,
-  );
+/** Ranges and single VLANs, each once. */
+function parseTrunk(fields: Fields): readonly number[] {
+  const vids = new Set<number>();
+  for (const item of fields.objects("vlanTrunk")) {
+    const [min, max, id] = ["minID", "maxID", "id"].map((key) => item.int(key, 1, MAX_VID));
+    if (min !== undefined && max === undefined) throw item.bad("maxID", "a VLAN, as minID is given");
+    if (min === undefined && max !== undefined) throw item.bad("minID", "a VLAN, as maxID is given");
+    if (min !== undefined && max !== undefined) {
+      if (max < min) throw item.bad("maxID", `at least ${min}, which is minID`);
+      for (let vid = min; vid <= max; vid++) vids.add(vid);
+    }
+    if (id !== undefined) vids.add(id);
+  }
+  return [...vids].sort((a, b) => a - b);
 }
 
-/** Options that would change the wiring if we ignored them. */
-function refuseUnsupported(fields: Fields): void {
-  if ((fields.int("vlan", 0, 4094) ?? 0) !== 0) throw unsupported(fields, "vlan");
-  if (fields.list("vlanTrunk").length > 0) throw unsupported(fields, "vlanTrunk");
+/** The interface that has the gateway's addresses: the bridge, or with a VLAN a veth into that. */
+export function gatewayOf({ bridge, vlan }: Pick<BridgeConf, "bridge" | "vlan">): string {
+  return vlan === 0 ? bridge : `${bridge}.${vlan}`;
+}
+
+export function hasVlans({ vlan, trunk }: Pick<BridgeConf, "vlan" | "trunk">): boolean {
+  return vlan !== 0 || trunk.length > 0;
 }
 
 function parseOwnDns(fields: Fields): Dns | undefined {
@@ -55,7 +74,6 @@ function parseOwnDns(fields: Fields): Dns | undefined {
 
 export function parseBridgeConf(conf: JsonObject, network: string, cniArgs: string): BridgeConf {
   const fields = new Fields(conf);
-  refuseUnsupported(fields);
   const flag = (key: string): boolean => fields.flag(key) ?? false;
   const bridge = fields.text("bridge") || "cni0";
   if (!isIfname(bridge)) throw fields.bad("bridge", "the name of an interface, at most 15 octets");
@@ -69,10 +87,14 @@ export function parseBridgeConf(conf: JsonObject, network: string, cniArgs: stri
     throw new CniError(BAD_CONFIG, "disableContainerInterface: found true, expected false where ipam gives addresses");
   }
   const isDefaultGateway = flag("isDefaultGateway");
+  const isGateway = flag("isGateway") || isDefaultGateway;
+  const vlan = fields.int("vlan", 0, MAX_VID) ?? 0;
+  if (isGateway && !isIfname(gatewayOf({ bridge, vlan })))
+    throw badField("bridge", bridge, `a name that leaves room for .${vlan}, the gateway's interface`);
   return {
     network,
     bridge,
-    isGateway: flag("isGateway") || isDefaultGateway,
+    isGateway,
     isDefaultGateway,
     forceAddress: flag("forceAddress"),
     ipMasq: flag("ipMasq"),
@@ -83,6 +105,9 @@ export function parseBridgeConf(conf: JsonObject, network: string, cniArgs: stri
     promisc,
     isolated: flag("portIsolation"),
     mac: parseMacRequest(fields, parseCniArgs(cniArgs)),
+    vlan,
+    trunk: parseTrunk(fields),
+    preserveDefaultVlan: flag("preserveDefaultVlan"),
     enableDad: flag("enabledad"),
     containerUp,
     ipamType,

@@ -12,6 +12,7 @@ const NAMES = {
 };
 const EMPTY: BridgeWorld = {
   bridge: undefined,
+  gateway: false,
   bridgeAddrs: [],
   ipv6: false,
   forwards4: false,

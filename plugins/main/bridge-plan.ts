@@ -22,14 +22,17 @@ import { CniError, EXISTS } from "../cni/error.ts";
 import type { IpConfig, Result, Route } from "../cni/types.ts";
 import { masqOps, nftOps, type RulesBackend } from "../netfilter/masq.ts";
 import { spoofAddText } from "../netfilter/nft-spoof.ts";
-import type { BridgeConf } from "./bridge-conf.ts";
+import { sha512Hex } from "../netfilter/sha512.ts";
+import { type BridgeConf, gatewayOf, hasVlans } from "./bridge-conf.ts";
 import { aliasOp } from "./host-end.ts";
 import type { Names } from "./names.ts";
 
 /** What is there before ADD. */
 export type BridgeWorld = {
   readonly bridge: LinkInfo | undefined;
-  /** Addresses of the bridge, with prefix lengths. */
+  /** Whether the interface of the gateway is there: the bridge, or with a VLAN a veth into that. */
+  readonly gateway: boolean;
+  /** Addresses of that, with prefix lengths. */
   readonly bridgeAddrs: readonly string[];
   readonly ipv6: boolean;
   readonly forwards4: boolean;
@@ -85,6 +88,10 @@ const SCOPES: ReadonlyMap<number, RouteScope> = new Map([
   [254, "host"],
 ]);
 
+/** Of frames without a tag, on a trunk that names no VLAN of its own. */
+const DEFAULT_VLAN = 1;
+/** Not as many as a container's port has: GC must not take it for one. */
+const GATEWAY_PORT_DIGITS = 8;
 const MAIN_TABLE = 254;
 /** What the kernel takes if no metric is given. */
 const DEFAULT_METRIC: Readonly<Record<Family, number>> = { 4: 0, 6: 1024 };
@@ -144,6 +151,7 @@ function planBridge(conf: BridgeConf, world: BridgeWorld, names: Names): readonl
       kind: "bridge",
       // given, it stays; else the bridge would take the lowest MAC of its ports, whichever that is today
       mac: names.bridgeMac,
+      ...(hasVlans(conf) ? { vlanFiltering: true } : {}),
       ...(conf.mtu === undefined ? {} : { mtu: conf.mtu }),
       ...(conf.promisc ? { promisc: true } : {}),
       up: true,
@@ -154,13 +162,16 @@ function planBridge(conf: BridgeConf, world: BridgeWorld, names: Names): readonl
     throw new CniError(EXISTS, `bridge ${conf.bridge}: a device of kind ${bridge.kind} has that name`);
   }
   const promisc = conf.promisc && !bridge.promisc;
-  if (bridge.up && !promisc) return [];
-  return [{ op: "link.set", netns: "host", name: conf.bridge, ...(promisc ? { promisc } : {}), up: true }];
+  const filter = hasVlans(conf) && bridge.vlanFiltering !== true;
+  if (bridge.up && !promisc && !filter) return [];
+  const more = { ...(promisc ? { promisc } : {}), ...(filter ? { vlanFiltering: true } : {}) };
+  return [{ op: "link.set", netns: "host", name: conf.bridge, ...more, up: true }];
 }
 
 /** The gateway addresses of the bridge. A foreign one of the family is replaced with forceAddress, else refused. */
 function planGateways(conf: BridgeConf, world: BridgeWorld, ips: readonly IpConfig[]): readonly RtnlOp[] {
   if (!conf.isGateway) return [];
+  const dev = gatewayOf(conf);
   const wanted = new Set<string>();
   for (const ip of ips) {
     const cidr = cidrOf(ip.address);
@@ -178,18 +189,15 @@ function planGateways(conf: BridgeConf, world: BridgeWorld, ips: readonly IpConf
       if (wanted.has(other) || old.ip.family !== cidr.ip.family || (old.ip.family === 6 && !overlaps(old, cidr)))
         continue;
       if (!conf.forceAddress) {
-        throw new CniError(
-          EXISTS,
-          `bridge ${conf.bridge}: has ${other}, expected ${address} (forceAddress would replace it)`,
-        );
+        throw new CniError(EXISTS, `bridge ${dev}: has ${other}, expected ${address} (forceAddress would replace it)`);
       }
       have.delete(other);
-      dels.push({ op: "addr.del", netns: "host", dev: conf.bridge, address: other });
+      dels.push({ op: "addr.del", netns: "host", dev, address: other });
     }
-    adds.push({ op: "addr.add", netns: "host", dev: conf.bridge, address });
+    adds.push({ op: "addr.add", netns: "host", dev, address });
   }
   const pin: readonly RtnlOp[] =
-    world.bridge === undefined || adds.length === 0
+    world.bridge === undefined || adds.length === 0 || dev !== conf.bridge
       ? []
       : [{ op: "link.set", netns: "host", name: conf.bridge, mac: world.bridge.mac }];
   const families = new Set([...wanted].map(familyOf));
@@ -197,6 +205,39 @@ function planGateways(conf: BridgeConf, world: BridgeWorld, ips: readonly IpConf
   if (families.has(4) && !world.forwards4) forward.push(sysctl("host", "net.ipv4.ip_forward", "1"));
   if (families.has(6) && !world.forwards6) forward.push(sysctl("host", "net.ipv6.conf.all.forwarding", "1"));
   return [...pin, ...dels, ...adds, ...forward];
+}
+
+/** The VLANs of a port of the bridge. */
+function planPort(conf: BridgeConf, dev: string, trunk: readonly number[]): readonly RtnlOp[] {
+  if (!hasVlans(conf)) return [];
+  const on = { netns: "host", dev } as const;
+  const own = conf.vlan === 0 ? DEFAULT_VLAN : conf.vlan;
+  const ops: RtnlOp[] = conf.preserveDefaultVlan ? [] : [{ op: "vlan.flush", ...on }];
+  for (const [vid, vidEnd] of runs(trunk))
+    ops.push({ op: "vlan.add", ...on, vid, ...(vidEnd === vid ? {} : { vidEnd }) });
+  // last, as a trunk that has it too must not take its flags
+  return [...ops, { op: "vlan.add", ...on, vid: own, pvid: true, untagged: true }];
+}
+
+/** Ascending numbers as ranges, both ends included. */
+function runs(numbers: readonly number[]): readonly (readonly [number, number])[] {
+  const ranges: [number, number][] = [];
+  for (const n of numbers) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last[1] === n - 1) last[1] = n;
+    else ranges.push([n, n]);
+  }
+  return ranges;
+}
+
+/** With a VLAN the gateway stands on a veth whose other end is a port in it. */
+function planGatewayPort(conf: BridgeConf, world: BridgeWorld): readonly RtnlOp[] {
+  if (!conf.isGateway || conf.vlan === 0 || world.gateway) return [];
+  const name = gatewayOf(conf);
+  const port = `veth${sha512Hex(name).slice(0, GATEWAY_PORT_DIGITS)}`;
+  const mtu = conf.mtu === undefined ? {} : { mtu: conf.mtu };
+  const peer = { name: port, ...mtu, master: conf.bridge, up: true };
+  return [{ op: "link.add", netns: "host", name, kind: "veth", ...mtu, peer, up: true }, ...planPort(conf, port, [])];
 }
 
 function planVeth(conf: BridgeConf, place: Place, names: Names): RtnlOp {
@@ -266,8 +307,10 @@ export function planAdd(
   const routes = routesFor(conf, ips, ipam.routes);
   return [
     ...planBridge(conf, world, names),
+    ...planGatewayPort(conf, world),
     ...planGateways(conf, world, ips),
     planVeth(conf, place, names),
+    ...planPort(conf, names.hostIfname, conf.trunk),
     aliasOp(conf.network, place, names.hostIfname),
     ...(world.ipv6 ? [sysctl("host", devKey("ipv6", names.hostIfname, "accept_ra"), "0")] : []),
     ...planSandbox(conf, place, world, ips, routes),

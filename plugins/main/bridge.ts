@@ -3,8 +3,7 @@
  *
  * Everything after IPAM is one transaction, so a failed ADD leaves neither a veth nor rules, and the address is given
  * back. Better than the reference: GC, CHECK of the masquerade rules, DEL without a namespace cleans rules, mtu in 1.1.0
- * results. Left out for now: VLANs (refused with code 2), waiting for the port to forward or for duplicate address
- * detection (accept_dad is off).
+ * results. Left out: waiting for the port to forward or for duplicate address detection (accept_dad is off).
  */
 import type { Backend } from "../../backend/ops.ts";
 import { NetlinkError, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
@@ -26,7 +25,7 @@ import { type CmdArgs, EMPTY_RESULT, type Interface, type Plugin, type Result } 
 import { Undo } from "../cni/undo.ts";
 import { masqGcOps, masqMissingOf, nftOps, unmasqExactOps, unmasqOps, withRules } from "../netfilter/masq.ts";
 import { SPOOF_TABLE, spoofDelText, spoofGcText, spoofMissing } from "../netfilter/nft-spoof.ts";
-import { type BridgeConf, parseBridgeConf } from "./bridge-conf.ts";
+import { type BridgeConf, gatewayOf, hasVlans, parseBridgeConf } from "./bridge-conf.ts";
 import { type BridgeWorld, planAdd, routesFor, withGateways } from "./bridge-plan.ts";
 import { hostPrefix, removeStaleEnds } from "./host-end.ts";
 import { drawNames, type Names } from "./names.ts";
@@ -41,9 +40,12 @@ async function isOn(backend: Backend, key: string): Promise<boolean> {
 
 async function readWorld(backend: Backend, conf: BridgeConf, netns: string): Promise<BridgeWorld> {
   const bridge = await backend.link("host", conf.bridge);
-  const addrs = bridge === undefined || !conf.isGateway ? [] : await backend.addrs("host", conf.bridge);
+  const dev = gatewayOf(conf);
+  const gateway = dev === conf.bridge ? bridge !== undefined : (await backend.link("host", dev)) !== undefined;
+  const addrs = gateway && conf.isGateway ? await backend.addrs("host", dev) : [];
   return {
     bridge,
+    gateway,
     bridgeAddrs: addrs.filter((a) => a.scope !== "link").map((a) => a.address),
     ipv6: await hasIpv6(backend),
     forwards4: await isOn(backend, "net.ipv4.ip_forward"),
@@ -59,10 +61,12 @@ function isRace(error: unknown, conf: BridgeConf, names: Names): boolean {
   if (failed.op === "link.add")
     return (
       code === "EEXIST" &&
-      (failed.name === conf.bridge || (failed.kind === "veth" && failed.peer.name === names.hostIfname))
+      (failed.name === conf.bridge ||
+        failed.name === gatewayOf(conf) ||
+        (failed.kind === "veth" && failed.peer.name === names.hostIfname))
     );
-  if (failed.op === "addr.add") return code === "EEXIST" && failed.dev === conf.bridge;
-  return failed.op === "addr.del" && failed.dev === conf.bridge;
+  if (failed.op === "addr.add") return code === "EEXIST" && failed.dev === gatewayOf(conf);
+  return failed.op === "addr.del" && failed.dev === gatewayOf(conf);
 }
 
 async function requireFree({ netns, ifname }: CmdArgs, backend: Backend): Promise<void> {
@@ -97,7 +101,13 @@ async function interfacesOf(
     if (link === undefined) throw new CniError(NOT_AS_ADDED, `interface ${name}: gone right after it was made`);
     return { name, mac: link.mac, mtu: link.mtu, ...(netns === "host" ? {} : { sandbox: netns }) };
   };
-  return [await show("host", conf.bridge), await show("host", hostIfname), await show(args.netns, args.ifname)];
+  const gateway = conf.isGateway && conf.vlan !== 0 ? [await show("host", gatewayOf(conf))] : [];
+  return [
+    await show("host", conf.bridge),
+    await show("host", hostIfname),
+    await show(args.netns, args.ifname),
+    ...gateway,
+  ];
 }
 
 /** Index of the container's interface in the result. */
@@ -180,6 +190,17 @@ function different(what: string): CniError {
   return new CniError(NOT_AS_ADDED, what);
 }
 
+async function checkVlans(conf: BridgeConf, backend: Backend, port: string): Promise<void> {
+  const bridge = await backend.link("host", conf.bridge);
+  if (bridge?.vlanFiltering !== true) throw different(`bridge ${conf.bridge}: does not filter VLANs`);
+  const there = await backend.vlans("host", port);
+  const pvid = conf.vlan === 0 ? 1 : conf.vlan;
+  if (!there.some((vlan) => vlan.vid === pvid && vlan.pvid && vlan.untagged))
+    throw different(`interface ${port}: VLAN ${pvid} is not that of frames without a tag`);
+  const lost = conf.trunk.find((vid) => !there.some((vlan) => vlan.vid === vid));
+  if (lost !== undefined) throw different(`interface ${port}: is not in VLAN ${lost}`);
+}
+
 async function checkLinks(args: CmdArgs, conf: BridgeConf, backend: Backend): Promise<void> {
   const outside = await backend.links("host");
   const bridge = outside.find((link) => link.name === conf.bridge);
@@ -196,6 +217,7 @@ async function checkLinks(args: CmdArgs, conf: BridgeConf, backend: Backend): Pr
   const peer = outside.find((link) => link.ifindex === inside.peerIfindex);
   if (peer === undefined) throw different(`interface ${args.ifname}: its peer is not on the host`);
   if (peer.master !== conf.bridge) throw different(`interface ${peer.name}: is no port of ${conf.bridge}`);
+  if (hasVlans(conf)) await checkVlans(conf, backend, peer.name);
 }
 
 async function checkAddresses(args: CmdArgs, backend: Backend): Promise<void> {

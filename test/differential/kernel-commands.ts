@@ -60,6 +60,15 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
       const noflush = op.noflush ? " --noflush" : "";
       return [`ip netns exec ${ns} iptables-restore -w${noflush} <<'END'`, op.text.trimEnd(), "END"];
     }
+    case "vlan.add": {
+      const range = op.vidEnd === undefined ? `${op.vid}` : `${op.vid}-${op.vidEnd}`;
+      const flags = `${op.pvid === true ? " pvid" : ""}${op.untagged === true ? " untagged" : ""}`;
+      return [`bridge -n ${ns} vlan add dev ${op.dev} vid ${range}${flags}`];
+    }
+    case "vlan.del":
+      return [`bridge -n ${ns} vlan del dev ${op.dev} vid ${op.vid}`];
+    case "vlan.flush":
+      return [`bridge -n ${ns} vlan del dev ${op.dev} vid 1`];
     case "qdisc.add": {
       const tc = `tc -n ${ns} qdisc add dev ${op.dev}`;
       if (op.kind === "ingress") return [`${tc} ingress`];

@@ -1,7 +1,7 @@
 /** `podwire explain`: what a node does with a flow, from its own dumps and nothing else. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import type { Dump } from "../../cluster/explain/dumps.ts";
+import type { Dump, Dumps } from "../../cluster/explain/dumps.ts";
 import { ExplainedNode } from "../../cluster/explain/explain.ts";
 import { parseFlow } from "../../cluster/trace/first-packet.ts";
 import { renderTree } from "../../cluster/trace/render-tree.ts";
@@ -15,6 +15,10 @@ type Flags = {
   readonly links?: string;
   readonly addrs?: string;
   readonly routes?: string;
+  readonly neigh?: string;
+  readonly ipsetSave?: string;
+  readonly ipvsadm?: string;
+  readonly nft?: string;
   readonly in?: string;
   readonly seed: number;
   readonly verbose?: boolean;
@@ -30,6 +34,10 @@ export function explainCommand(finish: (code: number) => void): Command {
     .option("--links <file>", "what `ip -j link` printed")
     .option("--addrs <file>", "what `ip -j addr` printed")
     .option("--routes <file>", "what `ip -j route` printed")
+    .option("--neigh <file>", "what `ip -j neigh` printed")
+    .option("--ipset-save <file>", "what `ipset save` printed")
+    .option("--ipvsadm <file>", "what `ipvsadm -Sn` printed")
+    .option("--nft <file>", "what `nft list ruleset` printed")
     .option("--in <device>", "where the packet comes in (default: the device that leads back to its source)")
     .option("--seed <number>", "seed of what rules leave to chance", integer(0, 2 ** 32 - 1), 1)
     .option("-v, --verbose", "every rule that matched")
@@ -46,16 +54,20 @@ export function explainCommand(finish: (code: number) => void): Command {
 
 async function explain(text: string, flags: Flags): Promise<number> {
   const flow = parseFlow(text, "command line", 0);
-  const [links, addrs, routes, iptables] = [flags.links, flags.addrs, flags.routes, flags.iptablesSave].map(read);
-  const node = await ExplainedNode.load(
-    {
-      ...(links === undefined ? {} : { links }),
-      ...(addrs === undefined ? {} : { addrs }),
-      ...(routes === undefined ? {} : { routes }),
-      ...(iptables === undefined ? {} : { iptables }),
-    },
-    flags.seed,
+  const files: Readonly<Record<keyof Dumps, string | undefined>> = {
+    links: flags.links,
+    addrs: flags.addrs,
+    routes: flags.routes,
+    neighs: flags.neigh,
+    iptables: flags.iptablesSave,
+    ipsets: flags.ipsetSave,
+    ipvs: flags.ipvsadm,
+    nft: flags.nft,
+  };
+  const dumps: Dumps = Object.fromEntries(
+    Object.entries(files).flatMap(([name, file]) => (file === undefined ? [] : [[name, read(file)]])),
   );
+  const node = await ExplainedNode.load(dumps, flags.seed);
   const result = node.explain(flow, {
     allRules: flags.verbose === true,
     ...(flags.in === undefined ? {} : { input: flags.in }),
@@ -64,8 +76,7 @@ async function explain(text: string, flags: Flags): Promise<number> {
   return result.verdict === (flags.expect ?? "delivered") ? OK : UNEXPECTED;
 }
 
-function read(file: string | undefined): Dump | undefined {
-  if (file === undefined) return undefined;
+function read(file: string): Dump {
   try {
     return { file, text: readFileSync(file, "utf8") };
   } catch (cause) {

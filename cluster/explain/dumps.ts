@@ -1,6 +1,7 @@
 /**
- * A node's own dumps as operations: `ip -j link`, `ip -j addr`, `ip -j route` and iptables-save. What leads off the node
- * is not in them, so every interface but loopback becomes one that takes packets and asks no neighbour.
+ * A node's own dumps as operations: `ip -j link`, `addr`, `route` and `neigh`, iptables-save, ipset save, ipvsadm -Sn, nft
+ * list ruleset. What leads off the node is not in them, so every interface but loopback becomes one that takes packets and
+ * asks no neighbour.
  */
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { InputError } from "../manifests/input-error.ts";
@@ -11,8 +12,15 @@ export type Dumps = {
   readonly links?: Dump;
   readonly addrs?: Dump;
   readonly routes?: Dump;
+  readonly neighs?: Dump;
   readonly iptables?: Dump;
+  readonly ipsets?: Dump;
+  readonly ipvs?: Dump;
+  readonly nft?: Dump;
 };
+
+/** Neighbours that did not answer when they were asked. */
+export type Silent = { readonly dev: string; readonly address: string };
 
 type Item = Readonly<Record<string, unknown>>;
 
@@ -25,18 +33,45 @@ export function opsOf(dumps: Dumps): RtnlOp[] {
   ops.push(...linkOps(dumps, links, addrs, routes));
   for (const [i, link] of addrs.entries()) ops.push(...addrOps(dumps.addrs as Dump, link, i));
   for (const [i, route] of routes.entries()) ops.push(...routeOps(dumps.routes as Dump, route, i));
-  const rules = dumps.iptables;
-  if (rules !== undefined) {
-    const { file: source, text } = rules;
-    ops.push({ op: "iptables.restore", netns: "host", family: "ipv4", text, noflush: false, source });
+  for (const { dev, address, mac } of neighbours(dumps))
+    if (mac !== "") ops.push({ op: "neigh.replace", netns: "host", dev, address, mac });
+  const { ipsets, iptables, ipvs, nft } = dumps;
+  const netns = "host";
+  // Rules name sets.
+  if (ipsets !== undefined) ops.push({ op: "ipset.restore", netns, text: ipsets.text, source: ipsets.file });
+  if (iptables !== undefined) {
+    const { file: source, text } = iptables;
+    ops.push({ op: "iptables.restore", netns, family: "ipv4", text, noflush: false, source });
   }
+  if (ipvs !== undefined) ops.push({ op: "ipvs.restore", netns, text: ipvs.text, source: ipvs.file });
+  if (nft !== undefined) ops.push({ op: "nft.apply", netns, text: nft.text, source: nft.file });
   return ops;
+}
+
+/** The neighbours that the dump says do not answer. */
+export function silentOf(dumps: Dumps): Silent[] {
+  return neighbours(dumps).filter((n) => n.mac === "" && n.failed);
+}
+
+type Neighbour = Silent & { readonly mac: string; readonly failed: boolean };
+
+function neighbours({ neighs }: Dumps): Neighbour[] {
+  if (neighs === undefined) return [];
+  return parseList(neighs).flatMap((entry, i): Neighbour[] => {
+    const address = textField(neighs, entry, "dst", i);
+    if (address.includes(":")) return [];
+    const state = Array.isArray(entry.state) ? entry.state : [];
+    const mac =
+      typeof entry.lladdr === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(entry.lladdr) ? entry.lladdr : "";
+    return [{ dev: textField(neighs, entry, "dev", i), address, mac, failed: state.includes("FAILED") }];
+  });
 }
 
 /** Interfaces of the link dump, and those that only the others name. */
 function linkOps(dumps: Dumps, links: readonly Item[], addrs: readonly Item[], routes: readonly Item[]): RtnlOp[] {
   const ops: RtnlOp[] = [];
   const known = new Set(["lo"]);
+  const neighs = neighbours(dumps);
   const add = (name: string, more: { readonly mtu?: number; readonly up: boolean }): void => {
     if (known.has(name)) return;
     known.add(name);
@@ -51,6 +86,7 @@ function linkOps(dumps: Dumps, links: readonly Item[], addrs: readonly Item[], r
     }
   }
   for (const route of routes) if (typeof route.dev === "string") add(route.dev, { up: true });
+  for (const { dev } of neighs) add(dev, { up: true });
   return ops;
 }
 

@@ -83,6 +83,59 @@ describe("ExplainedNode", () => {
   });
 });
 
+describe("sets, virtual services and neighbours", () => {
+  const load = (more: Dumps): Promise<ExplainedNode> => ExplainedNode.load({ ...DUMPS, ...more });
+  const ask = (node: ExplainedNode, flow: string): TraceResult => node.explain(parseFlow(flow, "test", 1));
+
+  it("asks the sets of the dump", async () => {
+    const rules = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set BAD src,dst -j DROP\nCOMMIT\n";
+    const sets = "create BAD hash:ip,port family inet hashsize 1024 maxelem 65536\nadd BAD 10.244.1.9,udp:53\n";
+    const node = await load({ iptables: { file: "r", text: rules }, ipsets: { file: "s", text: sets } });
+    expect(ask(node, "UDP 10.244.1.9:4000 > 10.244.2.5:53").verdict).toBe("dropped");
+    expect(ask(node, "UDP 10.244.1.9:4000 > 10.244.2.5:54").verdict).toBe("delivered");
+    await expect(load({ iptables: { file: "r", text: rules } })).rejects.toThrow(/^r:3: .*set BAD does not exist/);
+    await expect(load({ ipsets: { file: "s", text: "create BAD hash:what\n" } })).rejects.toThrow(
+      /^s:1: ipset.restore/,
+    );
+  });
+
+  it("sends what is for a virtual service to its real server", async () => {
+    const text = "-A -t 192.168.0.11:80 -s rr\n-a -t 192.168.0.11:80 -r 10.244.2.7:8080 -m -w 1\n";
+    const result = ask(await load({ ipvs: { file: "v", text } }), "TCP 192.168.0.50:4000 > 192.168.0.11:80");
+    expect(result).toMatchObject({
+      verdict: "delivered",
+      deliveredTo: { kind: "Device", name: "flannel.1", ip: "10.244.2.7", port: 8080 },
+    });
+  });
+
+  it("follows nft rules", async () => {
+    const text =
+      "table ip t {\n\tchain f {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tudp dport 53 drop\n\t}\n}\n";
+    const node = await ExplainedNode.load({
+      ...(DUMPS.addrs === undefined ? {} : { addrs: DUMPS.addrs }),
+      ...(DUMPS.routes === undefined ? {} : { routes: DUMPS.routes }),
+      nft: { file: "n", text },
+    });
+    expect(ask(node, "UDP 10.244.1.9:4000 > 10.244.2.5:53").verdict).toBe("dropped");
+    expect(ask(node, "UDP 10.244.1.9:4000 > 10.244.2.5:54").verdict).toBe("delivered");
+  });
+
+  it("knows a neighbour that did not answer", async () => {
+    const list = [
+      { dst: "192.168.0.1", dev: "eth0", lladdr: "02:00:00:00:00:01", state: ["REACHABLE"] },
+      { dst: "192.168.0.66", dev: "eth0", state: ["FAILED"] },
+    ];
+    const node = await load({ neighs: { file: "neigh.json", text: JSON.stringify(list) } });
+    expect(ask(node, "UDP 10.244.1.9:4000 > 8.8.8.8:53").verdict).toBe("delivered");
+    expect(ask(node, "UDP 10.244.1.9:4000 > 192.168.0.67:53").verdict).toBe("delivered");
+    expect(ask(node, "UDP 10.244.1.9:4000 > 192.168.0.66:53")).toMatchObject({
+      // The node says so to the sender.
+      verdict: "rejected",
+      reason: { code: "SKB_DROP_REASON_NEIGH_FAILED" },
+    });
+  });
+});
+
 describe("opsOf", () => {
   it.each([
     [{ addrs: { file: "a.json", text: "nonsense" } }, /^a\.json: JSON: found/],

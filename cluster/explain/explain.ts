@@ -2,7 +2,7 @@
  * What a node does with a flow's first packet, from nothing but its dumps: the packet is put on the interface that it would
  * come in by, and walks the emulated stack with exactly those addresses, routes and rules.
  *
- * Taken as given: forwarding is on, neighbours answer, and whatever is for the node itself finds a listener. Left out:
+ * Taken as given: forwarding is on, neighbours answer unless a dump says that they did not, and whatever is for the node itself finds a listener. Left out:
  * policy rules, bridges as bridges (a bridge here is an interface that takes packets), IPv6.
  */
 import { EmulatedBackend } from "../../backend/emulated.ts";
@@ -10,21 +10,22 @@ import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
 import { localOut } from "../../dataplane/ip/output.ts";
-import { type NetlinkError, NetlinkError as NetlinkFailure } from "../../dataplane/netns/rtnl-ops.ts";
+import { neighFor } from "../../dataplane/neigh/neigh.ts";
+import { type NetlinkError, NetlinkError as NetlinkFailure, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { completeChecksum } from "../../dataplane/skb/partial-checksum.ts";
 import type { Skb } from "../../dataplane/skb/skb.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
-import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIpv4, ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { InputError } from "../manifests/input-error.ts";
 import { type Flow, firstPacket } from "../trace/first-packet.ts";
 import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
 import type { Endpoint, TraceResult } from "../trace/result.ts";
 import { type Event, Track } from "../trace/tracer.ts";
-import { type Dumps, opsOf } from "./dumps.ts";
+import { type Dumps, opsOf, silentOf } from "./dumps.ts";
 
 export type ExplainOptions = {
   /** The interface that the packet comes in by; without it, the one that leads back to its source. */
@@ -34,6 +35,8 @@ export type ExplainOptions = {
 };
 
 const NODE = "node";
+/** Milliseconds after which a neighbour that does not answer was given up. */
+const PATIENCE = 4000;
 
 /** A node rebuilt from its dumps. */
 export class ExplainedNode {
@@ -55,7 +58,11 @@ export class ExplainedNode {
         throw cause;
       }
     }
-    // Nobody is there to answer ARP.
+    // Nobody is there to answer ARP: neighbours need not be asked, but for those that are known not to answer.
+    for (const { dev: name, address } of silentOf(dumps)) {
+      const dev = host.root.dev(name);
+      if (dev !== undefined) neighFor(dev, ipv4(address));
+    }
     for (const dev of host.root.devs.values()) dev.noarp = true;
     return new ExplainedNode(host);
   }
@@ -78,7 +85,7 @@ export class ExplainedNode {
         completeChecksum(skb);
         localOut(ns, skb);
       } else deliver(this.#inputOf(flow, options.input), skb);
-      world.loop.runNow();
+      world.loop.run({ deadline: world.loop.time + PATIENCE });
     } finally {
       stop();
     }
@@ -171,17 +178,34 @@ function withoutReply(result: TraceResult): TraceResult {
 
 function inputErrorOf(cause: NetlinkError, dumps: Dumps): InputError {
   const op = cause.failed;
-  const file =
-    op?.op === "iptables.restore"
-      ? (dumps.iptables?.file ?? "")
-      : op?.op === "addr.add"
-        ? (dumps.addrs?.file ?? "")
-        : op?.op === "link.add"
-          ? (dumps.links?.file ?? dumps.addrs?.file ?? "")
-          : (dumps.routes?.file ?? "");
   const line = Number(/:(\d+):/.exec(cause.message)?.[1] ?? 0);
   return new InputError(
-    { file, line, field: op?.op ?? "dump", found: cause.message, expected: "a dump that fits together" },
+    {
+      file: op == null ? "" : fileOf(op, dumps),
+      line,
+      field: op?.op ?? "dump",
+      found: cause.message,
+      expected: "a dump that fits together",
+    },
     { cause },
   );
+}
+
+/** The dump that an operation came from. */
+function fileOf(op: RtnlOp, dumps: Dumps): string {
+  switch (op.op) {
+    case "iptables.restore":
+    case "ipset.restore":
+    case "ipvs.restore":
+    case "nft.apply":
+      return op.source ?? "";
+    case "neigh.replace":
+      return dumps.neighs?.file ?? "";
+    case "addr.add":
+      return dumps.addrs?.file ?? "";
+    case "link.add":
+      return dumps.links?.file ?? dumps.addrs?.file ?? "";
+    default:
+      return dumps.routes?.file ?? "";
+  }
 }

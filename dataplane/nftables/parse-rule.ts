@@ -298,30 +298,23 @@ export class RuleParser {
       lex.next();
       return { kind: "value", value: [missing ? MISSING : EXISTS] };
     }
-    if (type.bitmask) return this.#flags(left, op, explicit, type);
+    if (type.bitmask) return this.#flags(left, explicit, type);
     const { lo, hi } = parseSpan(lex, type);
     if (hi === null) return { kind: "value", value: lo };
     if (op !== "==" && op !== "!=") lex.fail("a range is compared with == or !=", at);
     return { kind: "range", lo, hi };
   }
 
-  #flags(left: Expr, op: Op, explicit: boolean, type: DataType): Right {
+  #flags(left: Expr, explicit: boolean, type: DataType): Right {
     const lex: Lexer = this.#lex;
-    const first = parseValue(lex, type)[0] ?? 0;
-    let bits = first;
-    let listed = false;
-    while (lex.is("|") || lex.is(",")) {
-      listed = true;
-      lex.next();
-      bits |= parseValue(lex, type)[0] ?? 0;
-    }
+    let bits = parseValue(lex, type)[0] ?? 0;
+    while (lex.accept("|") || lex.accept(",")) bits |= parseValue(lex, type)[0] ?? 0;
     if (lex.accept("/")) {
       const mask = parseFlags(lex, type)[0] ?? 0;
       return { kind: "masked", bits, mask };
     }
-    // a bare test of flags asks whether one of them is there
+    // a bare test of flags asks whether one of them is there; == and != compare them all
     if (left.kind === "key" && !explicit) return { kind: "flags", bits };
-    if (left.kind === "key" && op === "!=" && listed && type.name !== "tcp_flag") return { kind: "flags", bits };
     return { kind: "value", value: [bits] };
   }
 

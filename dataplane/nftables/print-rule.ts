@@ -90,7 +90,7 @@ export function printSetRef(set: NftSet): string {
     .join(", ")} }`;
 }
 
-function printRight(left: Expr, op: string, right: Right): string {
+function printRight(left: Expr, right: Right): string {
   const types = fieldsOf(left);
   const type = types[0] as DataType;
   switch (right.kind) {
@@ -100,13 +100,12 @@ function printRight(left: Expr, op: string, right: Right): string {
       if (type.bitmask && type.name === "tcp_flag" && left.kind === "key" && severalBits(right.value[0] ?? 0))
         return `0x${(right.value[0] ?? 0).toString(16)}`;
       if (left.kind === "bits" && type.name === "integer") return String((right.value[0] ?? 0) >>> 0);
+      if (type.bitmask) return type.print(right.value).split(",").join(" | ");
       return printValue(types, right.value);
     case "range":
       return printSpan(type, right.lo, right.hi);
-    case "flags": {
-      const text = type.print([right.bits]);
-      return op === "!=" ? text.split(",").join(" | ") : text;
-    }
+    case "flags":
+      return type.print([right.bits]);
     case "masked":
       return `${type.print([right.bits])} / ${type.print([right.mask])}`;
     case "wildcard":
@@ -132,7 +131,7 @@ function printMatch(s: Extract<Stmt, { kind: "match" }>): string {
   }
   const bitwise = left.kind === "bits" || (s.explicit && left.kind === "key" && left.type.bitmask);
   const op = s.op === "==" ? (bitwise ? "== " : "") : `${s.op} `;
-  return `${printExpr(left)} ${op}${printRight(left, s.op, right)}`;
+  return `${printExpr(left)} ${op}${printRight(left, right)}`;
 }
 
 /** Bits under a mask print as a prefix of an address, and as flags over a mask. */

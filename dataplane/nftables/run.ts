@@ -132,7 +132,8 @@ export class NftRunner {
         case op.OP_TH32: {
           const size = 1 << ((code[pc] as number) - op.OP_TH8);
           const at = p.transport + a2;
-          if (p.fragment !== 0 || at + size > p.end) return BREAK;
+          // a later fragment is read as if it began with the header: the kernel's fast path does not look
+          if (at + size > p.end) return BREAK;
           regs[a1] = size === 4 ? i32(b, at) : size === 2 ? u16(b, at) : u8(b, at);
           pc += 3;
           break;
@@ -458,7 +459,7 @@ export class NftRunner {
     const live = known !== null && (known.expires === 0 || known.expires > now) ? known : null;
     if (s.op === "delete") {
       if (live !== null) set.elements.remove(live);
-      return live !== null;
+      return true;
     }
     const timeout = s.timeout || set.spec.timeout;
     if (live !== null) {

@@ -215,7 +215,7 @@ function consistent(line: string): boolean {
   if (/meta l4proto (?:!= )?\{|meta l4proto != |ip protocol != /.test(line)) wants.add("several");
   if (/reject with tcp reset/.test(line)) wants.add("tcp");
   // nft 1.0 aborts when it lists a transport header behind a protocol that it has no name for
-  if (wants.has("200") && /\bth (?:sport|dport)/.test(line)) return false;
+  if (/\b200\b/.test(line) && /\bth (?:sport|dport)/.test(line)) return false;
   return wants.size <= 1;
 }
 

@@ -292,18 +292,13 @@ export class IptablesNetfilter implements Netfilter {
     const conn = p.conn;
     if (conn === null) return NF_ACCEPT;
     const manip = manipOf(p.hook);
-    switch (skb.ctInfo) {
-      case IP_CT_RELATED:
-      case IP_CT_RELATED_REPLY:
-        if (p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(skb, conn, manip) ? NF_ACCEPT : NF_DROP;
-        return NF_ACCEPT;
-      case IP_CT_NEW:
-        if (decided(conn, manip)) break;
-        {
-          const v = this.#natRules(p, conn, manip);
-          if (v !== NF_ACCEPT) return v;
-          if (!decided(conn, manip)) this.nat.setupNull(conn, manip);
-        }
+    const related = skb.ctInfo === IP_CT_RELATED || skb.ctInfo === IP_CT_RELATED_REPLY;
+    if (related && p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(skb, conn, manip) ? NF_ACCEPT : NF_DROP;
+    // a reset that a rule sends is related too, and goes as a connection's first packet does
+    if ((related || skb.ctInfo === IP_CT_NEW) && !decided(conn, manip)) {
+      const v = this.#natRules(p, conn, manip);
+      if (v !== NF_ACCEPT) return v;
+      if (!decided(conn, manip)) this.nat.setupNull(conn, manip);
     }
     if (conn.masqIfindex !== 0 && this.#strayed(p, conn)) {
       this.conntrack.remove(conn);

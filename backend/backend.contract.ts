@@ -264,6 +264,36 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
       expect(lines.filter((line) => line === "-A CNI-once -j ACCEPT")).toHaveLength(1);
     });
 
+    it("takes nftables transactions, whole or not at all, and lists them", async () => {
+      const nft = (text: string): RtnlOp => ({ op: "nft.apply", netns: pod, text });
+      await backend.apply([
+        nft("add table inet contract\nadd chain inet contract c { type filter hook input priority 0; }\n"),
+        nft('add rule inet contract c iifname "eth0" tcp dport { 80, 443 } counter accept comment "x"\n'),
+      ]);
+      const listed =
+        'table inet contract {\n\tchain c {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tiifname "eth0" tcp dport { 80, 443 } counter accept comment "x"\n\t}\n}\n';
+      expect(await backend.nftList(pod, { table: "inet contract", stateless: true })).toBe(listed);
+      expect(await backend.nftList(pod, { table: "inet none" })).toBe("");
+      const handles = await backend.nftList(pod, { handles: true });
+      const handle = /comment "x" # handle (\d+)/.exec(handles)?.[1];
+      expect(
+        await codeOf(
+          backend.apply([
+            nft("add table ip second\nflush chain inet contract c\n"),
+            { op: "addr.add", netns: pod, dev: "none0", address: "10.201.0.9/24" },
+          ]),
+        ),
+      ).not.toBe("no error");
+      expect(await backend.nftList(pod, { stateless: true })).toBe(listed);
+      expect(await codeOf(backend.apply([nft("add rule inet contract c accept\nadd rule inet ct none accept\n")]))).not.toBe(
+        "no error",
+      );
+      expect(await backend.nftList(pod, { stateless: true })).toBe(listed);
+      const now = /comment "x" # handle (\d+)/.exec(await backend.nftList(pod, { handles: true }))?.[1] ?? handle;
+      await backend.apply([nft(`delete rule inet contract c handle ${now}\n`)]);
+      expect(await backend.nftList(pod)).not.toContain("accept comment");
+    });
+
     it("refuses a rules text as a whole", async () => {
       const code = await codeOf(
         backend.apply([

@@ -6,6 +6,11 @@
  * route once its link is up, a gateway must be reachable, chains must exist. Left out: everything else; the emulated
  * backend is the one that behaves, and passes the same contract.
  */
+import { listRuleset } from "../dataplane/nftables/list.ts";
+import { NftError } from "../dataplane/nftables/nft-error.ts";
+import { applyNft } from "../dataplane/nftables/parse.ts";
+import { printRule } from "../dataplane/nftables/print-rule.ts";
+import { Ruleset } from "../dataplane/nftables/ruleset.ts";
 import {
   type AddrInfo,
   type AddrOp,
@@ -18,6 +23,8 @@ import {
   type NeighInfo,
   NetlinkError,
   type NetnsRef,
+  type NftApply,
+  type NftListOptions,
   type QdiscAdd,
   type QdiscDel,
   type QdiscInfo,
@@ -119,17 +126,21 @@ export class FakeBackend implements Backend {
   transactions = 0;
   /** Set by a test: an errno name to fail an operation with. */
   failWith: FakeFailure = () => undefined;
+  readonly #nft: Map<string, Ruleset> = new Map();
+  #undo: (() => void)[] = [];
   readonly #namespaces: Map<string, FakeNetns> = new Map([["host", newNetns()]]);
   closed = false;
 
   async apply(ops: readonly RtnlOp[]): Promise<void> {
     const before = structuredClone(this.#namespaces);
+    this.#undo = [];
     for (const op of ops) {
       try {
         const code = this.failWith(op);
         if (code !== undefined) throw new NetlinkError(code, `${op.op}: ${code}`, op);
         this.#one(op);
       } catch (error) {
+        for (const step of this.#undo.reverse()) step();
         this.#namespaces.clear();
         for (const [name, ns] of before) this.#namespaces.set(name, ns);
         throw error;
@@ -204,9 +215,11 @@ export class FakeBackend implements Backend {
     return text;
   }
 
-  async nftList(netns: NetnsRef): Promise<string> {
+  async nftList(netns: NetnsRef, options: NftListOptions = {}): Promise<string> {
     this.#ns(netns);
-    return "";
+    const { table, handles = false, stateless = false } = options;
+    const rules = this.#nft.get(netns);
+    return rules === undefined ? "" : listRuleset(rules, { now: 0, handles, stateless, ...(table && { table }) });
   }
 
   async close(): Promise<void> {
@@ -289,7 +302,20 @@ export class FakeBackend implements Backend {
         this.#restore(op);
         break;
       case "nft.apply":
-        throw new NetlinkError("EOPNOTSUPP", "nftables is not supported here", op);
+        this.#nftApply(op);
+        break;
+    }
+  }
+
+  #nftApply(op: NftApply): void {
+    this.#ns(op.netns);
+    const rules = this.#nft.get(op.netns) ?? new Ruleset((rule) => printRule(rule));
+    this.#nft.set(op.netns, rules);
+    try {
+      this.#undo.push(applyNft(rules, op.text, op.source ?? "nft", 0));
+    } catch (cause) {
+      if (!(cause instanceof NftError)) throw cause;
+      throw new NetlinkError(cause.code, cause.message, op, { cause });
     }
   }
 

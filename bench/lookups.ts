@@ -10,6 +10,7 @@ import { ipv4 as address, type Ipv4Addr } from "../dataplane/wire/ipv4-addr.ts";
 import { type Engine, serviceAddress } from "./engines/engine.ts";
 import { IptablesEngine } from "./engines/iptables.ts";
 import { IpvsEngine } from "./engines/ipvs.ts";
+import { NftablesEngine } from "./engines/nftables.ts";
 import { cpuSeconds, type Metric, median } from "./measure.ts";
 
 export type LookupOptions = {
@@ -19,7 +20,11 @@ export type LookupOptions = {
   readonly progress?: (what: string) => void;
 };
 
-const ENGINES: readonly (() => Engine)[] = [() => new IptablesEngine(), () => new IpvsEngine()];
+const ENGINES: readonly (() => Engine)[] = [
+  () => new IptablesEngine(),
+  () => new IpvsEngine(),
+  () => new NftablesEngine(),
+];
 
 /** The metric that the plot shows, and by which sizes are compared. */
 export const FIRST_PACKET = "lookups.first-packet";

@@ -4,7 +4,7 @@ import { missing } from "../../test/support/needs.ts";
 import { backendContract } from "../backend.contract.ts";
 import { throwAwayKernel } from "./throw-away.ts";
 
-const reason = missing("root", "netns", "iptables-restore");
+const reason = missing("root", "netns", "iptables-restore", "nft");
 if (reason === null) backendContract("KernelBackend", throwAwayKernel);
 else {
   describe("KernelBackend as a Backend", () => {

@@ -389,9 +389,12 @@ export function compile(rule: Rule): Program {
   return { code: Int32Array.from(c.code), objects: c.objects };
 }
 
+/** Whether a statement says that the packet is TCP. */
 function asksTransport(s: Stmt): boolean {
   const of = s.kind === "match" ? s.left : s.kind === "vmap" ? s.of : null;
   if (of === null) return false;
   const parts = of.kind === "concat" ? of.parts : of.kind === "bits" ? [of.left] : [of];
-  return parts.some((e) => e.kind === "key" && (e.key.l4 === 6 || e.key.type.name === "inet_proto"));
+  if (parts.some((e) => e.kind === "key" && e.key.l4 === 6)) return true;
+  if (s.kind !== "match" || s.op !== "==" || s.right.kind !== "value" || of.kind !== "key") return false;
+  return of.key.type.name === "inet_proto" && s.right.value[0] === 6;
 }

@@ -24,7 +24,12 @@ export type Element = {
   readonly limit: Limit | null;
 };
 
-const MIN_SLOTS = 8;
+const MIN_SLOTS = 16;
+/** So few single keys are compared one by one: sets in rules are many, and small. */
+const SMALL = 4;
+const NOTHING: Int32Array = new Int32Array(0);
+const NO_NUMBERS: number[] = [];
+const NO_ELEMENTS: Element[] = [];
 const FREE = 0;
 const GONE = -1;
 
@@ -33,14 +38,14 @@ export class Elements {
   /** Ranges of a single field are kept sorted. */
   readonly #sorted: boolean;
   /** Slots hold an index into the lists below, plus one. */
-  #slots: Int32Array = new Int32Array(MIN_SLOTS);
-  #mask: number = MIN_SLOTS - 1;
+  #slots: Int32Array = NOTHING;
+  #mask = 0;
   #used = 0;
-  #keys: Int32Array;
-  #list: (Element | null)[] = [];
-  #spare: number[] = [];
-  #ranges: Element[] = [];
-  #wide: Element[] = [];
+  #keys: Int32Array = NOTHING;
+  #list: (Element | null)[] = NO_ELEMENTS;
+  #spare: number[] = NO_NUMBERS;
+  #ranges: Element[] = NO_ELEMENTS;
+  #wide: Element[] = NO_ELEMENTS;
   /** What no other element takes ("*"). */
   catchAll: Element | null = null;
   size = 0;
@@ -48,15 +53,14 @@ export class Elements {
   constructor(words: number, sorted: boolean) {
     this.#words = words;
     this.#sorted = sorted;
-    this.#keys = new Int32Array(MIN_SLOTS * words);
   }
 
   /** The element that holds the key at `at`, whether its time is over or not; the catch-all is not looked at. */
   find(regs: Int32Array, at: number): Element | null {
     if (this.#sorted) return this.#findRange(regs, at);
     if (this.#list.length > 0) {
-      const slot = this.#slotOf(regs, at);
-      if (slot >= 0) return this.#list[(this.#slots[slot] as number) - 1] as Element;
+      const index = this.#indexOf(regs, at);
+      if (index >= 0) return this.#list[index] as Element;
     }
     for (let i = 0; i < this.#wide.length; i++) {
       const e = this.#wide[i] as Element;
@@ -69,8 +73,8 @@ export class Elements {
   get(key: Value, end: Value | null): Element | null {
     if (end === null && !this.#sorted) {
       if (this.#list.length === 0) return null;
-      const slot = this.#slotOf(Int32Array.from(key), 0);
-      return slot < 0 ? null : (this.#list[(this.#slots[slot] as number) - 1] as Element);
+      const index = this.#indexOf(Int32Array.from(key), 0);
+      return index < 0 ? null : (this.#list[index] as Element);
     }
     const last = end ?? key;
     const found = this.#sorted
@@ -96,15 +100,23 @@ export class Elements {
   add(e: Element): void {
     this.size++;
     if (this.#sorted) {
+      if (this.#ranges === NO_ELEMENTS) this.#ranges = [];
       const at = this.#rank(e.key) + 1;
       if (at === this.#ranges.length) this.#ranges.push(e);
       else this.#ranges.splice(at, 0, e);
       return;
     }
     if (e.end !== null) {
+      if (this.#wide === NO_ELEMENTS) this.#wide = [];
       this.#wide.push(e);
       return;
     }
+    if (this.#list === NO_ELEMENTS) this.#list = [];
+    if (this.#slots === NOTHING && this.#list.length < SMALL) {
+      this.#list.push(e);
+      return;
+    }
+    if (this.#slots === NOTHING) this.#hashAll();
     if ((this.#used + 1) * 2 > this.#slots.length) this.#rehash();
     const at = this.#spare.pop() ?? this.#list.length;
     this.#list[at] = e;
@@ -128,21 +140,26 @@ export class Elements {
       this.#wide.splice(this.#wide.indexOf(e), 1);
       return;
     }
+    if (this.#slots === NOTHING) {
+      this.#list.splice(this.#list.indexOf(e), 1);
+      return;
+    }
     const slot = this.#slotOf(Int32Array.from(e.key), 0);
     const at = (this.#slots[slot] as number) - 1;
     this.#slots[slot] = GONE;
     this.#list[at] = null;
+    if (this.#spare === NO_NUMBERS) this.#spare = [];
     this.#spare.push(at);
   }
 
   clear(): void {
-    this.#slots = new Int32Array(MIN_SLOTS);
-    this.#mask = MIN_SLOTS - 1;
+    this.#slots = NOTHING;
+    this.#keys = NOTHING;
     this.#used = 0;
-    this.#list = [];
-    this.#spare = [];
-    this.#ranges = [];
-    this.#wide = [];
+    this.#list = NO_ELEMENTS;
+    this.#spare = NO_NUMBERS;
+    this.#ranges = NO_ELEMENTS;
+    this.#wide = NO_ELEMENTS;
     this.catchAll = null;
     this.size = 0;
   }
@@ -152,6 +169,25 @@ export class Elements {
     for (const e of this.#list) if (e !== null) yield e;
     yield* this.#ranges;
     yield* this.#wide;
+  }
+
+  /** Where the single key stands in the list; -1 if it does not. */
+  #indexOf(regs: Int32Array, at: number): number {
+    if (this.#slots !== NOTHING) {
+      const slot = this.#slotOf(regs, at);
+      return slot < 0 ? -1 : (this.#slots[slot] as number) - 1;
+    }
+    for (let i = 0; i < this.#list.length; i++) if (compareAt((this.#list[i] as Element).key, regs, at) === 0) return i;
+    return -1;
+  }
+
+  /** From a short list to a hash. */
+  #hashAll(): void {
+    const words = this.#words;
+    this.#keys = new Int32Array(MIN_SLOTS * words);
+    for (const [at, e] of this.#list.entries())
+      for (let i = 0; i < words; i++) this.#keys[at * words + i] = (e as Element).key[i] as number;
+    this.#rehash();
   }
 
   #slotOf(regs: Int32Array, at: number): number {

@@ -215,7 +215,7 @@ export class NftSet {
   readonly wildcards: boolean;
   /** How many rules refer to it, and from which chains. */
   uses = 0;
-  readonly users: Map<Chain, number> = new Map();
+  users: Map<Chain, number> | null = null;
 
   constructor(table: Table, name: string, handle: number, spec: SetSpec) {
     this.table = table;

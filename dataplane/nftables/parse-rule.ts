@@ -655,7 +655,7 @@ function dataFields(elements: readonly Element[], types: readonly DataType[]): n
  * dport 80" is "tcp dport 80".
  */
 function withoutDependencies(stmts: readonly Stmt[]): readonly Stmt[] {
-  if (stmts.length < 2) return stmts;
+  if (stmts.length < 2 || !stmts.some(asksProtocol)) return stmts;
   return stmts.filter((s, i) => {
     if (s.kind !== "match" || s.op !== "==" || s.right.kind !== "value" || s.left.kind !== "key") return true;
     const { text } = s.left.key;
@@ -670,6 +670,19 @@ function withoutDependencies(stmts: readonly Stmt[]): readonly Stmt[] {
     }
     return true;
   });
+}
+
+const PROTOCOL_KEYS: readonly string[] = [
+  "meta l4proto",
+  "ip protocol",
+  "ip6 nexthdr",
+  "meta nfproto",
+  "ether type",
+  "meta protocol",
+];
+
+function asksProtocol(s: Stmt): boolean {
+  return s.kind === "match" && s.left.kind === "key" && PROTOCOL_KEYS.includes(s.left.key.text);
 }
 
 function fieldKeys(s: Stmt): readonly Key[] {

@@ -215,7 +215,7 @@ export class Ruleset {
     });
     for (const to of rule.chains) this.#noCircle(chain, to);
     for (const set of rule.sets)
-      if (set.spec.data === "verdict") for (const e of elementsOf(set)) this.#noCircleBy(chain, e);
+      if (set.name !== "" && set.spec.data === "verdict") for (const e of elementsOf(set)) this.#noCircleBy(chain, e);
     return rule;
   }
 
@@ -235,6 +235,9 @@ export class Ruleset {
     for (const chain of rule.chains) chain.uses++;
     for (const set of rule.sets) {
       set.uses++;
+      // the elements of a set in a rule never change
+      if (set.name === "") continue;
+      set.users ??= new Map();
       set.users.set(rule.chain, (set.users.get(rule.chain) ?? 0) + 1);
     }
   }
@@ -244,9 +247,9 @@ export class Ruleset {
     for (const chain of rule.chains) chain.uses--;
     for (const set of rule.sets) {
       set.uses--;
-      const n = (set.users.get(rule.chain) ?? 0) - 1;
-      if (n > 0) set.users.set(rule.chain, n);
-      else set.users.delete(rule.chain);
+      const n = (set.users?.get(rule.chain) ?? 0) - 1;
+      if (n > 0) set.users?.set(rule.chain, n);
+      else set.users?.delete(rule.chain);
     }
   }
 
@@ -324,7 +327,7 @@ export class Ruleset {
       drop(set, added);
       refer(added, -1);
     });
-    for (const user of set.users.keys()) this.#noCircleBy(user, added);
+    if (set.users !== null) for (const user of set.users.keys()) this.#noCircleBy(user, added);
   }
 
   delElement(set: NftSet, key: Value, end: Value | null, optional = false): void {
@@ -397,7 +400,8 @@ function* targets(chain: Chain): IterableIterator<Chain> {
   for (const rule of chain.rules) {
     yield* rule.chains;
     for (const set of rule.sets) {
-      if (set.spec.data !== "verdict") continue;
+      // the chains of a set in the rule are the rule's
+      if (set.name === "" || set.spec.data !== "verdict") continue;
       for (const e of set.elements) {
         const to = targetOf(e);
         if (to !== null) yield to;

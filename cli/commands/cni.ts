@@ -23,7 +23,7 @@ export function cniCommand(end: (code: number) => void): Command {
         "whether the plugins in a directory, anyone's, keep to the CNI specification; prints TAP, needs root",
       )
       .argument("<dir>")
-      .option("--skip <tag...>", "requirements to leave out: the name of a plugin, gc, status")
+      .option("--skip <tag...>", "requirements to leave out: the name of a plugin, gc, status, nftables, vlan")
       .action(async (dir: string, flags: { readonly skip?: readonly string[] }) => {
         // koffi is loaded where it is needed, and nowhere else
         const { conformance } = await import("./cni-conformance.ts");

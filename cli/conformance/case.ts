@@ -9,6 +9,10 @@ export type Case = {
   /** The executables that it needs; they are tags to skip by, too. */
   readonly plugins: readonly string[];
   readonly tags?: readonly string[];
+  /** Commands that it looks with, which the plugins need too. */
+  readonly commands?: readonly string[];
+  /** Bridges of the kernel must have VLANs. */
+  readonly needsVlans?: boolean;
   readonly run: (lab: Lab) => Promise<void>;
 };
 

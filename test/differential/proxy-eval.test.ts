@@ -1,5 +1,5 @@
 /**
- * The rules that kube-proxy renders, loaded into the real iptables, send real packets where `proxy eval` says: to the same
+ * The rules that kube-proxy renders, loaded into the real iptables and nft, send real packets where `proxy eval` says: to the same
  * set of endpoints, masqueraded or not, refused or dropped.
  */
 import { afterAll, describe, expect, it } from "vitest";
@@ -139,13 +139,15 @@ function verdictOf(from: string, to: string, back: readonly SideFrame[]): Omit<F
 let lab: KernelRouters | null = null;
 afterAll(() => lab?.close());
 
-describe.each(["iptables-nft", "iptables-legacy"] satisfies Variant[])("kube-proxy's rules in %s", (variant) => {
+describe.each(["iptables-nft", "iptables-legacy", "nft"] satisfies Variant[])("kube-proxy's rules in %s", (variant) => {
+  const nft = variant === "nft";
   it.for(["TCP", "UDP"] as const)("send %s where proxy eval says", { timeout: 120_000 }, async (protocol, { skip }) => {
-    const reason = missing(...KERNEL_LAB_NEEDS, `${variant}-restore`);
+    const reason = missing(...KERNEL_LAB_NEEDS, nft ? "nft" : `${variant}-restore`);
     skip(reason !== null, reason ?? "");
     lab ??= await KernelRouters.build();
-    const rules = textsFor(OBJECTS, { node, config }).get("iptables-restore") ?? "";
-    const evaluator = await FlowEvaluator.ofObjects(OBJECTS, node, config);
+    const modeConfig = nft ? { ...config, mode: "nftables" as const } : config;
+    const rules = textsFor(OBJECTS, { node, config: modeConfig }).get(nft ? "nft" : "iptables-restore") ?? "";
+    const evaluator = await FlowEvaluator.ofObjects(OBJECTS, node, modeConfig);
     for (const [from, to] of FLOWS) {
       const said = evaluator.evaluate(parseFlow(`${protocol} ${from}:40000 > ${to}`, "test", 1));
       const frames = framesOf(protocol, from, to);

@@ -6,6 +6,7 @@
  */
 import type { Driver, NetDev, RxHandler } from "../dev/netdev.ts";
 import { fragment } from "../ip/fragment.ts";
+import { NF_INET_FORWARD, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { PACKET_HOST, type Skb } from "../skb/skb.ts";
@@ -148,6 +149,11 @@ export class Bridge implements Driver {
       this.#reserved(port, skb);
       return;
     }
+    const filter = br.ns.bridgeFilter;
+    if (filter !== null && !filter.pass(NF_INET_PRE_ROUTING, skb, port.dev, null)) {
+      drop(br.ns, skb, DropReason.NETFILTER_DROP);
+      return;
+    }
     if (skb.protocol === ethernet.ETH_P_IP && br.ns.sysctls.bridgeNfCallIptables) {
       const passed = bridgePrerouting(this, port, skb);
       if (passed !== null) this.frame(port, passed);
@@ -275,6 +281,10 @@ export class Bridge implements Driver {
 
   #forward(ns: NetNs, target: BridgePort, skb: Skb): void {
     if (skb.vlanTci !== 0) leaveVlan(target.vlans, skb);
+    if (ns.bridgeFilter !== null && !ns.bridgeFilter.pass(NF_INET_FORWARD, skb, skb.dev, target.dev)) {
+      drop(ns, skb, DropReason.NETFILTER_DROP);
+      return;
+    }
     if (ns.nf !== null && ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
       if (!bridgeForward(this, target, skb)) return;
     }

@@ -52,3 +52,9 @@ export interface BaseChain {
   /** Answers a verdict; ACCEPT goes on with the next. */
   run(p: NfPacket): number;
 }
+
+/** What a bridge asks about frames, besides br_netfilter: nftables' tables of family bridge. */
+export interface BridgeFilter {
+  /** False drops the frame. `skb.mac` and `skb.network` are set; the hook is PRE_ROUTING or FORWARD. */
+  pass(hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): boolean;
+}

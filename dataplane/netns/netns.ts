@@ -8,7 +8,7 @@ import type { World } from "../host/world.ts";
 import { InetPeers } from "../ip/inet-peer.ts";
 import { Reassembler } from "../ip/reassembly.ts";
 import type { Ipvs } from "../ipvs/hooks.ts";
-import type { Netfilter } from "../netfilter/hooks.ts";
+import type { BridgeFilter, Netfilter } from "../netfilter/hooks.ts";
 import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
 import { PortTable } from "../sock/port-table.ts";
@@ -56,6 +56,8 @@ export class NetNs {
   /** Netfilter of IPv6. */
   nf6: Netfilter | null = null;
   ipvs: Ipvs | null = null;
+  /** Asked about frames on the namespace's bridges. */
+  bridgeFilter: BridgeFilter | null = null;
   readonly udp: PortTable<UdpSocket>;
   readonly tcpListeners: PortTable<TcpListener>;
   readonly tcpSockets: TcpTable = new TcpTable();

@@ -5,6 +5,7 @@ import type { NfPacket } from "../netfilter/packet.ts";
 import { ensureNetfilter, netfilterOf } from "../netfilter/restore-op.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { NetlinkError, type NftApply, type NftListOptions } from "../netns/rtnl-ops.ts";
+import { bridgeFilterOf } from "./bridge-filter.ts";
 import { listRuleset } from "./list.ts";
 import type { Chain } from "./model.ts";
 import { NftError } from "./nft-error.ts";
@@ -81,6 +82,7 @@ function hookUp(ns: NetNs, rules: Ruleset): void {
   const tracking = rules.tracking > 0;
   if (known !== null && !rules.hooksChanged && told.get(known) === tracking) return;
   rules.hooksChanged = false;
+  ns.bridgeFilter = bridgeFilterOf(ns, rules);
   const runner = new NftRunner();
   const byHook: BaseChain[][] = HOOKS.map(() => []);
   for (const table of rules.tables.values()) {

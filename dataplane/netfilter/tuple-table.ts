@@ -64,8 +64,9 @@ export class TupleTable {
     }
     this.#due[slot] = conn.expires;
     const { original, reply } = conn;
-    this.#put(hashOf(original), original.dst, original.ports, (slot + 1) << 1);
+    // The reply first: where both directions look alike, as from an address to itself, it is the one that is found.
     this.#put(hashOf(reply), reply.dst, reply.ports, ((slot + 1) << 1) | 1);
+    this.#put(hashOf(original), original.dst, original.ports, (slot + 1) << 1);
     this.#used += 2;
   }
 

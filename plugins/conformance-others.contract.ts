@@ -391,6 +391,20 @@ export function otherPluginsConformance(
         });
       });
 
+      it("keeps containers of a bridge apart with ingressPolicy isolated", async () => {
+        expect((await node.call("ADD", conf({ ingressPolicy: "isolated" }), at)).error.msg).toBe("");
+        const note = '-m comment --comment "CNI firewall plugin rules (ingressPolicy: isolated)"';
+        const rules = await filter();
+        expect(rules.filter((rule) => rule.startsWith("-A CNI-ISOLATION-STAGE-1 "))).toEqual([
+          `-A CNI-ISOLATION-STAGE-1 -i br0 -o br0 ${note} -j DROP`,
+          `-A CNI-ISOLATION-STAGE-1 -i br0 ! -o br0 ${note} -j CNI-ISOLATION-STAGE-2`,
+          `-A CNI-ISOLATION-STAGE-1 ${note} -j RETURN`,
+        ]);
+        expect((await node.call("CHECK", conf({ ingressPolicy: "isolated" }), at)).error.msg).toBe("");
+        expect((await node.call("DEL", conf({ ingressPolicy: "isolated" }), at)).exitCode).toBe(0);
+        expect((await filter()).join("\n")).not.toContain("-s 10.1.0.2/32");
+      });
+
       it("keeps other bridges out with ingressPolicy same-bridge, once for all containers", async () => {
         for (const id of ["c1", "c2"]) await node.call("ADD", conf({ ingressPolicy: "same-bridge" }), { ...at, id });
         const note = '-m comment --comment "CNI firewall plugin rules (ingressPolicy: same-bridge)"';

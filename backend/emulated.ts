@@ -100,7 +100,7 @@ export class EmulatedBackend implements Backend {
 
   async iptablesSave(netns: NetnsRef, family: "ipv4" | "ipv6"): Promise<string> {
     const ns = this.host.netns(netns);
-    return family === "ipv4" ? saveRules(ns) : "";
+    return saveRules(ns, false, family);
   }
 
   async nftList(netns: NetnsRef, options: NftListOptions = {}): Promise<string> {

@@ -11,8 +11,11 @@ import type { EventLoop } from "../sim/event-loop.ts";
 import type { Skb } from "../skb/skb.ts";
 import { trackable } from "../skb/verify-checksum.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
+import { formatIp, key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { formatIpv4 } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
+import * as ndisc from "../wire/ndisc.ts";
 import {
   Conn,
   DIR_ORIGINAL,
@@ -35,6 +38,7 @@ import {
 } from "./conntrack-entry.ts";
 import { genericProto } from "./ct-generic.ts";
 import { icmpProto } from "./ct-icmp.ts";
+import { icmp6Proto } from "./ct-icmp6.ts";
 import { CT_INVALID, CT_KILL, CT_REPEAT, type CtProto } from "./ct-proto.ts";
 import { sctpProto } from "./ct-sctp.ts";
 import { tcpProto } from "./ct-tcp.ts";
@@ -48,6 +52,8 @@ const SWEEP = 4;
 /** Places looked at for a connection to give up when the table is full. */
 const EVICTION_RANGE = 16;
 
+const PROTO_ICMPV6 = 58;
+
 export function ctProto(proto: number): CtProto {
   switch (proto) {
     case ipv4.PROTO_TCP:
@@ -56,6 +62,8 @@ export function ctProto(proto: number): CtProto {
       return udpProto;
     case ipv4.PROTO_ICMP:
       return icmpProto;
+    case PROTO_ICMPV6:
+      return icmp6Proto;
     case ipv4.PROTO_SCTP:
       return sctpProto;
     default:
@@ -124,9 +132,37 @@ export class Conntrack {
       this.#trackError(skb);
       return NF_ACCEPT;
     }
-    const src = ipv4.src(b, at) | 0;
-    const dst = ipv4.dst(b, at) | 0;
-    const ports = proto.ports(b, skb.transport);
+    return this.#follow(skb, proto, ipv4.src(b, at) | 0, ipv4.dst(b, at) | 0, number);
+  }
+
+  /** The same for an IPv6 packet. Neighbour discovery and its kin are not tracked. */
+  track6(skb: Skb, _hook: number): number {
+    if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
+    const t = this.timeouts;
+    if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
+    const { buf: b, network: at, transport: th } = skb;
+    if (ipv6.fragmentHeader(b, at, skb.end) >= 0) return NF_ACCEPT;
+    const number = ipv6.transportProtocol(b, at, skb.end);
+    const proto = ctProto(number);
+    if (skb.end - th < proto.headerLen) return NF_ACCEPT;
+    if (number === PROTO_ICMPV6) {
+      const type = icmpv6.type(b, th);
+      if (type >= ndisc.MLD_FIRST && type <= ndisc.REDIRECT) {
+        skb.ctInfo = IP_CT_UNTRACKED;
+        return NF_ACCEPT;
+      }
+      if (icmpv6.isError(b, th)) {
+        this.#trackError6(skb);
+        return NF_ACCEPT;
+      }
+    }
+    return this.#follow(skb, proto, key6At(b, at + ipv6.SRC), key6At(b, at + ipv6.DST), number);
+  }
+
+  /** Finds or begins the packet's connection. */
+  #follow(skb: Skb, proto: CtProto, src: number, dst: number, number: number): number {
+    const t = this.timeouts;
+    const ports = proto.ports(skb.buf, skb.transport);
     const conn = this.#findIn(skb.ctZone, src, dst, ports, number);
     if (conn === null) return this.#begin(skb, proto, src, dst, ports, number);
     const dir = this.foundDir;
@@ -179,6 +215,23 @@ export class Conntrack {
     if (conn === null) return;
     const reply = this.foundDir === DIR_REPLY;
     if ((reply ? conn.reply : conn.original).dst !== (ipv4.dst(b, skb.network) | 0)) return;
+    skb.ct = conn;
+    skb.ctInfo = reply ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
+  }
+
+  #trackError6(skb: Skb): void {
+    const b = skb.buf;
+    const at = skb.transport + icmpv6.HEADER_LEN;
+    if (skb.end - at < ipv6.HEADER_LEN || ipv6.version(b, at) !== 6) return;
+    const th = ipv6.transportOffset(b, at, skb.end);
+    if (th < 0 || skb.end - th < 8) return;
+    const number = ipv6.transportProtocol(b, at, skb.end);
+    const proto = ctProto(number);
+    const ports = proto.invert(proto.ports(b, th));
+    const conn = this.#findIn(skb.ctZone, key6At(b, at + ipv6.DST), key6At(b, at + ipv6.SRC), ports, number);
+    if (conn === null) return;
+    const reply = this.foundDir === DIR_REPLY;
+    if ((reply ? conn.reply : conn.original).dst !== key6At(b, skb.network + ipv6.DST)) return;
     skb.ct = conn;
     skb.ctInfo = reply ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
   }
@@ -281,7 +334,7 @@ export function formatConn(conn: Conn, now: number): string {
 }
 
 function formatTuple(t: Tuple): string {
-  const addrs = `src=${formatIpv4(t.src)} dst=${formatIpv4(t.dst)}`;
+  const addrs = `src=${formatIp(t.src)} dst=${formatIp(t.dst)}`;
   const high = t.ports >>> 16;
   const low = t.ports & 0xffff;
   switch (t.proto) {
@@ -290,6 +343,7 @@ function formatTuple(t: Tuple): string {
     case ipv4.PROTO_SCTP:
       return `${addrs} sport=${high} dport=${low}`;
     case ipv4.PROTO_ICMP:
+    case PROTO_ICMPV6:
       return `${addrs} type=${low >>> 8} code=${low & 0xff} id=${high}`;
     default:
       return addrs;

@@ -17,6 +17,7 @@ export class CtTimeouts {
   udp = 30_000;
   udpStream = 120_000;
   icmp = 30_000;
+  icmp6 = 30_000;
   generic = 600_000;
   /** By SCTP_CT_*: none, closed, cookie_wait, cookie_echoed, established, shutdown_sent, _recd, _ack_sent, heartbeat. */
   readonly sctp: number[] = [];
@@ -53,6 +54,7 @@ export class CtTimeouts {
     this.udp = sec("udp_timeout", 30);
     this.udpStream = sec("udp_timeout_stream", 120);
     this.icmp = sec("icmp_timeout", 30);
+    this.icmp6 = sec("icmpv6_timeout", 30);
     this.generic = sec("generic_timeout", 600);
     this.sctp.splice(
       0,

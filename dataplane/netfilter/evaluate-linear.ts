@@ -4,6 +4,7 @@
  * A jump remembers where it came from, a goto does not; the end of a chain and RETURN go back to what was remembered, or,
  * where nothing was, to the policy of the hook's chain. A packet that jumps deeper than the stack is dropped.
  */
+import { holds6 } from "./address.ts";
 import { HOOK_NAMES, NF_ACCEPT, NF_DROP } from "./hooks.ts";
 import { named } from "./iface-name.ts";
 import { type Match, testMatch } from "./match/registry.ts";
@@ -22,6 +23,7 @@ import {
   INV_PROTO,
   INV_SRC,
   type Rule,
+  type SixSpec,
 } from "./rules.ts";
 import type { ChainState, TableState } from "./table.ts";
 import { CONTINUE } from "./target/module.ts";
@@ -132,6 +134,11 @@ export function matches(r: Rule, p: NfPacket): boolean {
   return true;
 }
 
+function matchesSix(six: SixSpec, p: NfPacket): boolean {
+  if (six.src !== null && holds6(six.src, p.src) === six.notSrc) return false;
+  return six.dst === null || holds6(six.dst, p.dst) !== six.notDst;
+}
+
 function matchesHeader(r: Rule, p: NfPacket): boolean {
   const invert = r.invert;
   if ((((p.src ^ r.src) & r.srcMask) !== 0) !== ((invert & INV_SRC) !== 0)) return false;
@@ -139,5 +146,6 @@ function matchesHeader(r: Rule, p: NfPacket): boolean {
   if (r.input !== "" && named(r.input, p.input?.name ?? "") === ((invert & INV_IN) !== 0)) return false;
   if (r.output !== "" && named(r.output, p.output?.name ?? "") === ((invert & INV_OUT) !== 0)) return false;
   if (r.proto !== 0 && (r.proto === p.proto) === ((invert & INV_PROTO) !== 0)) return false;
+  if (r.six !== null && !matchesSix(r.six, p)) return false;
   return !r.fragment || (p.fragment !== 0) !== ((invert & INV_FRAG) !== 0);
 }

@@ -27,19 +27,26 @@ function whyNot(): string {
 
 const missing = whyNot();
 
-function ours(texts: readonly string[], noflush: boolean): string {
-  const host = new Host(new World(), "node");
-  for (const text of texts) {
-    applyOps(host, [{ op: "iptables.restore", netns: "host", family: "ipv4", text, noflush, source: "test" }]);
-  }
-  return saveRules(host.root);
+type Family = "ipv4" | "ipv6";
+
+/** The name of a tool of a family. */
+function tool(name: string, family: Family): string {
+  return family === "ipv6" ? name.replace("ip", "ip6") : name;
 }
 
-function theirs(texts: readonly string[], flag: string): string {
+function ours(texts: readonly string[], noflush: boolean, family: Family = "ipv4"): string {
+  const host = new Host(new World(), "node");
+  for (const text of texts) {
+    applyOps(host, [{ op: "iptables.restore", netns: "host", family, text, noflush, source: "test" }]);
+  }
+  return saveRules(host.root, false, family);
+}
+
+function theirs(texts: readonly string[], flag: string, family: Family = "ipv4"): string {
   const run = texts
-    .map((_, i) => `iptables-restore ${flag} <<'END_OF_RULES_${i}'\n${texts[i]}END_OF_RULES_${i}\n`)
+    .map((_, i) => `${tool("iptables-restore", family)} ${flag} <<'END_OF_RULES_${i}'\n${texts[i]}END_OF_RULES_${i}\n`)
     .join("");
-  return inNetns(`set -e\n${run}iptables-save`)
+  return inNetns(`set -e\n${run}${tool("iptables-save", family)}`)
     .split("\n")
     .filter((line) => !line.startsWith("#"))
     .join("\n");
@@ -62,5 +69,12 @@ describe.skipIf(missing !== "")(`iptables-save of the kernel${missing === "" ? "
       const once = ours([readFileSync(join(FIXTURES, name), "utf8")], false);
       expect(theirs([once], "")).toBe(once);
     }
+  });
+
+  it("prints the rules of IPv6 as we do, and our own output unchanged", () => {
+    const text = readFileSync(join(FIXTURES, "every-option.rules6"), "utf8");
+    const once = ours([text], false, "ipv6");
+    expect(once).toBe(theirs([text], "", "ipv6"));
+    expect(theirs([once], "", "ipv6")).toBe(once);
   });
 });

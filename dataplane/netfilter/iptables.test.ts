@@ -242,11 +242,6 @@ describe("iptables-restore", () => {
     expect(netfilterOf(other)?.tables.get("filter")?.chains.get("U")?.chain).toBe(chain);
   });
 
-  it("refuses IPv6", () => {
-    const op = { op: "iptables.restore", netns: "host", family: "ipv6", text: "", noflush: true } as const;
-    expect(() => applyOps(new Bench().host, [op])).toThrow(expect.objectContaining({ code: "EAFNOSUPPORT" }));
-  });
-
   it("keeps the counters of rules that stay", () => {
     const bench = new Bench();
     bench.restore(table("filter", ":U - [0:0]", "-A FORWARD -p udp", "-A FORWARD -p tcp"));

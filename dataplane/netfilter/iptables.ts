@@ -152,6 +152,8 @@ export type RestoreOptions = {
   readonly noflush: boolean;
   readonly cache: RuleCache;
   readonly sets: IpSets;
+  /** The rules are those of ip6tables. */
+  readonly six?: boolean;
 };
 
 /** Reads the text and changes the tables; answers how to undo it. Throws RulesError, with nothing changed. */
@@ -284,7 +286,7 @@ class Restore {
   }
 
   #rules(text: string): readonly Rule[] {
-    return this.#options.cache.get(text, (own) => parseRule(words(own)));
+    return this.#options.cache.get(text, (own) => parseRule(words(own), this.#options.six === true));
   }
 
   #chain(table: StagedTable, name: string): Staged {
@@ -456,7 +458,9 @@ class Restore {
       if (other === undefined || !other.rules.some((r) => leadsTo(r, from))) continue;
       own(other);
       other.rules = other.rules.map((r) =>
-        leadsTo(r, from) ? (parseRule(words(r.text.replace(/-([jg]) \S+$/, `-$1 ${to}`)))[0] ?? r) : r,
+        leadsTo(r, from)
+          ? (parseRule(words(r.text.replace(/-([jg]) \S+$/, `-$1 ${to}`)), this.#options.six === true)[0] ?? r)
+          : r,
       );
     }
   }

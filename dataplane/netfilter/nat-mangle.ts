@@ -11,9 +11,10 @@ import { ipv4Of } from "../wire/ipv4-addr.ts";
 import * as sctp from "../wire/sctp.ts";
 import * as tcp from "../wire/tcp.ts";
 import * as udp from "../wire/udp.ts";
+import { mangle6 } from "./nat-mangle6.ts";
+import { MANIP_DST, MANIP_SRC } from "./nat-manip.ts";
 
-export const MANIP_SRC = 0;
-export const MANIP_DST = 1;
+export { MANIP_DST, MANIP_SRC };
 
 /**
  * Gives the packet whose IP header is at `at` a new source or destination; `port` is the new port, or identifier of an
@@ -21,6 +22,10 @@ export const MANIP_DST = 1;
  */
 export function mangle(skb: Skb, at: number, end: number, manip: number, address: number, port: number): void {
   const b = skb.buf;
+  if (ipv4.version(b, at) === 6) {
+    mangle6(skb, at, end, manip, address, port);
+    return;
+  }
   const old = manip === MANIP_SRC ? ipv4.src(b, at) : ipv4.dst(b, at);
   const now = ipv4Of(address);
   const partial = skb.csum === CHECKSUM_PARTIAL && at === skb.network;

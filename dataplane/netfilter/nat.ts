@@ -6,6 +6,7 @@
 import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { type Conn, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_NAT_MASK, IPS_SRC_NAT, IPS_SRC_NAT_DONE } from "./conn.ts";
 import { type Conntrack, ctProto } from "./conntrack.ts";
@@ -26,6 +27,7 @@ export type NatRange = {
 
 export const NO_RANGE: NatRange = { addrs: null, ports: null, random: false, fully: false, persistent: false };
 
+const PROTO_ICMPV6 = 58;
 /** After this many tries from one start another start is drawn, and half as many are made. */
 const MAX_ATTEMPTS = 128;
 
@@ -52,7 +54,7 @@ export function translate(skb: Skb, conn: Conn, manip: number): void {
   // What the packet becomes is the other direction, turned round.
   const target = skb.ctInfo >= IP_CT_ESTABLISHED_REPLY ? conn.original : conn.reply;
   if (manip === MANIP_SRC) {
-    const port = conn.proto === ipv4.PROTO_ICMP ? target.ports >>> 16 : target.ports & 0xffff;
+    const port = isIcmp(conn.proto) ? target.ports >>> 16 : target.ports & 0xffff;
     mangle(skb, skb.network, skb.end, MANIP_SRC, target.dst, port);
   } else {
     mangle(skb, skb.network, skb.end, MANIP_DST, target.src, target.ports >>> 16);
@@ -119,20 +121,26 @@ export class Nat {
   translateError(skb: Skb, conn: Conn, manip: number): boolean {
     const b = skb.buf;
     const { network, transport, end } = skb;
-    if (icmpv4.type(b, transport) === icmpv4.REDIRECT && (conn.status & IPS_NAT_MASK) !== 0) return false;
+    const six = ipv4.version(b, network) === 6;
+    if (!six && icmpv4.type(b, transport) === icmpv4.REDIRECT && (conn.status & IPS_NAT_MASK) !== 0) return false;
     if (!rewrites(conn, skb.ctInfo, manip)) return true;
     const target = skb.ctInfo >= IP_CT_ESTABLISHED_REPLY ? conn.original : conn.reply;
     const inner = transport + icmpv4.HEADER_LEN;
     // The quoted packet goes the other way, so its other side changes. The error's own address goes along: it comes from
     // the end itself, or from a router on the way, which is hidden with it.
     if (manip === MANIP_SRC) {
-      const port = conn.proto === ipv4.PROTO_ICMP ? target.ports >>> 16 : target.ports & 0xffff;
+      const port = isIcmp(conn.proto) ? target.ports >>> 16 : target.ports & 0xffff;
       mangle(skb, inner, end, MANIP_DST, target.dst, port);
     } else {
       mangle(skb, inner, end, MANIP_SRC, target.src, target.ports >>> 16);
     }
-    icmpv4.fillChecksum(b, transport, end - transport);
+    if (!six) icmpv4.fillChecksum(b, transport, end - transport);
     mangle(skb, network, end, manip, manip === MANIP_SRC ? target.dst : target.src, 0);
+    // The addresses are in the sum of ICMPv6.
+    if (six) {
+      icmpv6.setChecksum(b, transport, 0);
+      icmpv6.fillChecksum(b, transport, end - transport, network);
+    }
     return true;
   }
 
@@ -182,7 +190,7 @@ export class Nat {
 
   /** nf_nat_l4proto_unique_tuple. */
   #choosePort(t: Draft, range: NatRange, conn: Conn, manip: number): void {
-    const icmp = t.proto === ipv4.PROTO_ICMP;
+    const icmp = isIcmp(t.proto);
     const ported = t.proto === ipv4.PROTO_TCP || t.proto === ipv4.PROTO_UDP || t.proto === ipv4.PROTO_SCTP;
     if (!icmp && !ported) return;
     let min: number;
@@ -231,7 +239,7 @@ export class Nat {
       if (o.src !== conn.original.src || o.ports >>> 16 !== conn.original.ports >>> 16 || other.proto !== conn.proto)
         continue;
       const src = other.reply.dst;
-      const icmp = t.proto === ipv4.PROTO_ICMP;
+      const icmp = isIcmp(t.proto);
       const port = icmp ? other.reply.ports >>> 16 : other.reply.ports & 0xffff;
       const was = { src: t.src, ports: t.ports };
       t.src = src;
@@ -269,16 +277,20 @@ export class Nat {
   }
 }
 
+function isIcmp(proto: number): boolean {
+  return proto === ipv4.PROTO_ICMP || proto === PROTO_ICMPV6;
+}
+
 function sourceKey(conn: Conn): number {
   return conn.original.src ^ (conn.original.ports >>> 16) ^ (conn.proto << 17);
 }
 
 function portOf(t: Draft, manip: number): number {
-  return t.proto === ipv4.PROTO_ICMP || manip === MANIP_SRC ? t.ports >>> 16 : t.ports & 0xffff;
+  return isIcmp(t.proto) || manip === MANIP_SRC ? t.ports >>> 16 : t.ports & 0xffff;
 }
 
 function setPort(t: Draft, manip: number, port: number): void {
-  const high = t.proto === ipv4.PROTO_ICMP || manip === MANIP_SRC;
+  const high = isIcmp(t.proto) || manip === MANIP_SRC;
   t.ports = high ? (port << 16) | (t.ports & 0xffff) : (t.ports & ~0xffff) | port;
 }
 

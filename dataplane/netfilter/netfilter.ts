@@ -10,8 +10,10 @@ import type { NetNs } from "../netns/netns.ts";
 import { Skb } from "../skb/skb.ts";
 import type { TracedRule } from "../skb/trace.ts";
 import { u16 } from "../wire/bytes.ts";
+import { dstAt, srcAt } from "../wire/ip-header.ts";
+import { formatIp, key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { formatIpv4 } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import { type Conn, IPS_CONFIRMED } from "./conn.ts";
 import { Conntrack } from "./conntrack.ts";
 import {
@@ -58,12 +60,16 @@ type Step =
   | { readonly kind: "chain"; readonly priority: number; readonly chain: BaseChain }
   | { readonly kind: "track" | "nat"; readonly priority: number };
 
+const PROTO_ICMPV6 = 58;
 const NO_CHAINS: readonly BaseChain[] = [];
 
 export class IptablesNetfilter implements Netfilter {
   readonly ns: NetNs;
+  /** It is that of IPv6. */
+  readonly six: boolean;
   readonly tables: Tables = new Map();
   readonly state: NfState = new NfState();
+  /** One for both families. */
   readonly conntrack: Conntrack;
   readonly nat: Nat;
   readonly #indexed: IndexedEvaluator = new IndexedEvaluator();
@@ -87,10 +93,12 @@ export class IptablesNetfilter implements Netfilter {
   /** Connections may be translated here. */
   #natOn = false;
 
-  constructor(ns: NetNs) {
+  /** `other`: the namespace's netfilter of the other family. */
+  constructor(ns: NetNs, six: boolean = false, other: IptablesNetfilter | null = null) {
     this.ns = ns;
-    this.conntrack = new Conntrack(ns);
-    this.nat = new Nat(this.conntrack, ns.random.fork("nat"));
+    this.six = six;
+    this.conntrack = other?.conntrack ?? new Conntrack(ns);
+    this.nat = other?.nat ?? new Nat(this.conntrack, ns.random.fork("nat"));
     this.#packet = new NfPacket(ns, new Skb(0), this.state, this.nat);
   }
 
@@ -171,7 +179,7 @@ export class IptablesNetfilter implements Netfilter {
       if (!this.#tracking) return NF_ACCEPT;
       if (hook === NF_INET_FORWARD) return NF_ACCEPT;
       if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
-        const v = this.conntrack.track(skb, hook);
+        const v = this.#track(skb, hook);
         if (v !== NF_ACCEPT) return v;
       }
       const conn = skb.ct as Conn | null;
@@ -201,16 +209,31 @@ export class IptablesNetfilter implements Netfilter {
     const b = skb.buf;
     const at = skb.network;
     p.skb = skb;
-    p.src = ipv4.src(b, at) | 0;
-    p.dst = ipv4.dst(b, at) | 0;
-    p.proto = ipv4.protocol(b, at);
-    p.fragment = ipv4.fragmentOffset(b, at);
+    if (this.six) this.#fill6(p, skb);
+    else {
+      p.src = ipv4.src(b, at) | 0;
+      p.dst = ipv4.dst(b, at) | 0;
+      p.proto = ipv4.protocol(b, at);
+      p.fragment = ipv4.fragmentOffset(b, at);
+    }
     p.hook = hook;
     p.input = input;
     p.output = output;
     p.hotdrop = false;
     p.examined = 0;
     p.linear = 0;
+  }
+
+  #fill6(p: NfPacket, skb: Skb): void {
+    const { buf: b, network: at } = skb;
+    p.src = key6At(b, at + ipv6.SRC);
+    p.dst = key6At(b, at + ipv6.DST);
+    p.proto = ipv6.transportProtocol(b, at, skb.end);
+    p.fragment = 0;
+  }
+
+  #track(skb: Skb, hook: number): number {
+    return this.six ? this.conntrack.track6(skb, hook) : this.conntrack.track(skb, hook);
   }
 
   /** NAT, and the end of the hook: what remains where no other table has rules. */
@@ -243,7 +266,7 @@ export class IptablesNetfilter implements Netfilter {
           v = step.chain.run(p);
           break;
         case "track":
-          if (this.#tracking) v = this.conntrack.track(skb, p.hook);
+          if (this.#tracking) v = this.#track(skb, p.hook);
           break;
         case "nat":
           if (this.#natOn) v = this.#nat(p, skb);
@@ -261,7 +284,7 @@ export class IptablesNetfilter implements Netfilter {
     let v: number = NF_ACCEPT;
     if (hook === NF_INET_PRE_ROUTING || hook === NF_INET_LOCAL_OUT) {
       v = this.#table(this.#raw, p);
-      if (v === NF_ACCEPT && this.#tracking) v = this.conntrack.track(skb, hook);
+      if (v === NF_ACCEPT && this.#tracking) v = this.#track(skb, hook);
     }
     if (v === NF_ACCEPT) v = this.#table(this.#mangle, p);
     if (hook === NF_INET_FORWARD || hook === NF_INET_LOCAL_IN) {
@@ -293,7 +316,8 @@ export class IptablesNetfilter implements Netfilter {
     if (conn === null) return NF_ACCEPT;
     const manip = manipOf(p.hook);
     const related = skb.ctInfo === IP_CT_RELATED || skb.ctInfo === IP_CT_RELATED_REPLY;
-    if (related && p.proto === ipv4.PROTO_ICMP) return this.nat.translateError(skb, conn, manip) ? NF_ACCEPT : NF_DROP;
+    if (related && p.proto === (this.six ? PROTO_ICMPV6 : ipv4.PROTO_ICMP))
+      return this.nat.translateError(skb, conn, manip) ? NF_ACCEPT : NF_DROP;
     // a reset that a rule sends is related too, and goes as a connection's first packet does
     if ((related || skb.ctInfo === IP_CT_NEW) && !decided(conn, manip)) {
       const v = this.#natRules(p, conn, manip);
@@ -306,8 +330,11 @@ export class IptablesNetfilter implements Netfilter {
     }
     if (rewrites(conn, skb.ctInfo, manip)) {
       translate(skb, conn, manip);
-      p.src = ipv4.src(p.b, p.network) | 0;
-      p.dst = ipv4.dst(p.b, p.network) | 0;
+      if (this.six) this.#fill6(p, skb);
+      else {
+        p.src = ipv4.src(p.b, p.network) | 0;
+        p.dst = ipv4.dst(p.b, p.network) | 0;
+      }
     }
     return NF_ACCEPT;
   }
@@ -368,8 +395,8 @@ export class IptablesNetfilter implements Netfilter {
 /** Both ends of a packet as text, with ports where it has them. */
 function endpoints(p: NfPacket, skb: Skb): { src: string; dst: string } {
   const b = skb.buf;
-  const src = formatIpv4(ipv4.src(b, skb.network));
-  const dst = formatIpv4(ipv4.dst(b, skb.network));
+  const src = formatIp(srcAt(b, skb.network));
+  const dst = formatIp(dstAt(b, skb.network));
   const proto = p.proto;
   const ported = proto === ipv4.PROTO_TCP || proto === ipv4.PROTO_UDP || proto === ipv4.PROTO_SCTP;
   if (!ported || p.fragment !== 0 || skb.end - p.transport < 4) return { src, dst };

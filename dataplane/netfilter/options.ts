@@ -25,6 +25,8 @@ export class Options {
   /** Protocol of the rule, 0 if none is named (or it is negated); the table; set once the whole rule was read. */
   proto = 0;
   table = "";
+  /** The rule is one of ip6tables. */
+  six = false;
   /** All that was given, as text. */
   given = "";
 

@@ -9,14 +9,14 @@ import { RulesError } from "./rules-error.ts";
 import { saveTable, TABLES } from "./table.ts";
 
 /** Rules that namespaces of one world share. */
-const caches = new WeakMap<World, RuleCache>();
+const caches = new WeakMap<World, Readonly<Record<IptablesRestore["family"], RuleCache>>>();
 
-function cacheOf(world: World): RuleCache {
+function cacheOf(world: World, family: IptablesRestore["family"]): RuleCache {
   const known = caches.get(world);
-  if (known !== undefined) return known;
-  const cache = new RuleCache();
-  caches.set(world, cache);
-  return cache;
+  if (known !== undefined) return known[family];
+  const fresh = { ipv4: new RuleCache(), ipv6: new RuleCache() };
+  caches.set(world, fresh);
+  return fresh[family];
 }
 
 /** The namespace's netfilter, where rules made one. */
@@ -24,27 +24,35 @@ export function netfilterOf(ns: NetNs): IptablesNetfilter | null {
   return ns.nf instanceof IptablesNetfilter ? ns.nf : null;
 }
 
+/** The same of IPv6. */
+export function netfilter6Of(ns: NetNs): IptablesNetfilter | null {
+  return ns.nf6 instanceof IptablesNetfilter ? ns.nf6 : null;
+}
+
 /** The namespace's netfilter, made if there is none: for sets and connections before the first rule. */
 export function ensureNetfilter(ns: NetNs): IptablesNetfilter {
   const known = netfilterOf(ns);
   if (known !== null) return known;
-  const made = new IptablesNetfilter(ns);
+  const made = new IptablesNetfilter(ns, false, netfilter6Of(ns));
   ns.nf = made;
   return made;
 }
 
 /** Replaces tables, or adds to them, and answers how to undo it. Throws NetlinkError EINVAL for text that is wrong. */
 export function restoreRules(ns: NetNs, op: IptablesRestore): () => void {
-  if (op.family !== "ipv4") throw new NetlinkError("EAFNOSUPPORT", "rules for IPv6 are not supported", op);
-  const before = ns.nf;
-  const nf = netfilterOf(ns) ?? new IptablesNetfilter(ns);
+  const six = op.family === "ipv6";
+  const before = six ? ns.nf6 : ns.nf;
+  const nf = six
+    ? (netfilter6Of(ns) ?? new IptablesNetfilter(ns, true, netfilterOf(ns)))
+    : (netfilterOf(ns) ?? new IptablesNetfilter(ns, false, netfilter6Of(ns)));
   let undo: () => void;
   try {
     undo = restore(nf.tables, op.edits ?? op.text, {
       source: op.source ?? "iptables-restore",
       noflush: op.noflush,
-      cache: cacheOf(ns.world),
+      cache: cacheOf(ns.world, op.family),
       sets: nf.state.sets,
+      six,
     });
   } catch (cause) {
     if (!(cause instanceof RulesError)) throw cause;
@@ -54,19 +62,22 @@ export function restoreRules(ns: NetNs, op: IptablesRestore): () => void {
   return () => {
     undo();
     nf.changed();
-    ns.nf = before;
+    if (six) ns.nf6 = before;
+    else ns.nf = before;
   };
 }
 
 /** Without tables and sets there is nothing to ask. */
 function settle(ns: NetNs, nf: IptablesNetfilter): void {
   nf.changed();
-  ns.nf = nf.tables.size === 0 && nf.state.sets.all().length === 0 && !nf.hasBaseChains ? null : nf;
+  const used = nf.tables.size > 0 || nf.state.sets.all().length > 0 || nf.hasBaseChains ? nf : null;
+  if (nf.six) ns.nf6 = used;
+  else ns.nf = used;
 }
 
 /** The rules as iptables-save prints them, without its comment lines; "" where there are none. */
-export function saveRules(ns: NetNs, counters = false): string {
-  const nf = netfilterOf(ns);
+export function saveRules(ns: NetNs, counters = false, family: IptablesRestore["family"] = "ipv4"): string {
+  const nf = family === "ipv6" ? netfilter6Of(ns) : netfilterOf(ns);
   if (nf === null) return "";
   return Object.keys(TABLES)
     .map((name) => nf.tables.get(name))

@@ -1,14 +1,15 @@
 /** One rule: from the words of its line, and back as iptables-save (nf_tables variant, 1.8) prints it. */
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress, formatNetwork6, type Network6, parseAddress, parseNetwork6 } from "./address.ts";
 import { type Match, matchModule, printMatch } from "./match/registry.ts";
 import { parseMatch } from "./match-cache.ts";
 import { OptionError, type OptionSpecs, Options } from "./options.ts";
-import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, Rule } from "./rules.ts";
+import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type IpSpec, Rule } from "./rules.ts";
 import { parseProtocol, protocolText } from "./services.ts";
 import type { ExtensionTarget, Target } from "./target/registry.ts";
 import { printTarget, targetModule } from "./target/registry.ts";
 import { ACCEPT, DROP, RETURN } from "./target/standard.ts";
 
+const PROTO_ICMPV6 = 58;
 /** The longest name of an interface, and of a chain. */
 const IFNAME_MAX = 15;
 export const CHAIN_MAX = 28;
@@ -46,11 +47,13 @@ const BASE: Readonly<Record<string, string>> = {
   "--set-counters": "-c",
   "-4": "-4",
   "--ipv4": "-4",
+  "-6": "-6",
+  "--ipv6": "-6",
 };
 
 /** Modules that options without `-m` belong to, by protocol. */
 function implied(proto: number): string {
-  return proto === 0 ? "" : protocolText(proto);
+  return proto === 0 ? "" : proto === PROTO_ICMPV6 ? "icmp6" : protocolText(proto);
 }
 
 /** Words of a line: blanks separate, `"` quotes, `\` takes the next character as it is inside quotes. */
@@ -85,6 +88,7 @@ export function words(line: string): string[] {
 
 class Reader {
   readonly #tokens: readonly string[];
+  readonly #six: boolean;
   #at = 0;
   readonly #loaded: Loaded[] = [];
   #target: { name: string; goto: boolean; options: Options | null } | null = null;
@@ -98,8 +102,9 @@ class Reader {
   #destinations: string[] = [];
   #implied = false;
 
-  constructor(tokens: readonly string[]) {
+  constructor(tokens: readonly string[], six: boolean) {
     this.#tokens = tokens;
+    this.#six = six;
   }
 
   read(): Rule[] {
@@ -162,7 +167,7 @@ class Reader {
   }
 
   #base(option: string, not: boolean): void {
-    if (option !== "-m" && option !== "-4") {
+    if (option !== "-m" && option !== "-4" && option !== "-6") {
       const key = option === "-g" ? "-j" : option;
       if (this.#given.has(key)) throw new OptionError("", `option ${option} is given twice`);
       this.#given.add(key);
@@ -238,6 +243,7 @@ class Reader {
     let tracks = false;
     for (const l of this.#loaded) {
       l.options.proto = proto;
+      l.options.six = this.#six;
       if (l.match === null || l.match === undefined) continue;
       matches.push(parseMatch(l.match, l.options));
       if (l.match.tracks === true) tracks = true;
@@ -253,27 +259,53 @@ class Reader {
         target = goto ? { kind: "jump", chain: name, goto } : verdict(name);
       }
     }
-    const sources = addresses("-s", this.#sources, (this.#invert & INV_SRC) !== 0);
-    const destinations = addresses("-d", this.#destinations, (this.#invert & INV_DST) !== 0);
     const rules: Rule[] = [];
-    for (const s of sources) {
-      for (const d of destinations) {
-        const ip = {
-          src: s.addr,
-          srcMask: s.mask,
-          dst: d.addr,
-          dstMask: d.mask,
-          proto: this.#proto,
-          input: this.#input,
-          output: this.#output,
-          fragment: this.#fragment,
-          invert: this.#invert,
-        };
-        rules.push(new Rule(ip, matches, target, tracks, printRule));
-      }
-    }
+    const base = { proto: this.#proto, input: this.#input, output: this.#output, fragment: this.#fragment };
+    for (const ip of this.#six ? this.#ends6() : this.#ends4())
+      rules.push(new Rule({ ...base, ...ip }, matches, target, tracks, printRule));
     return rules;
   }
+
+  /** Each pair of the addresses that the line lists. */
+  #ends4(): Pick<IpSpec, "src" | "srcMask" | "dst" | "dstMask" | "invert">[] {
+    const sources = addresses("-s", this.#sources, (this.#invert & INV_SRC) !== 0);
+    const destinations = addresses("-d", this.#destinations, (this.#invert & INV_DST) !== 0);
+    const invert = this.#invert;
+    return sources.flatMap((s) =>
+      destinations.map((d) => ({ src: s.addr, srcMask: s.mask, dst: d.addr, dstMask: d.mask, invert })),
+    );
+  }
+
+  /** A whole address is asked as one of IPv4 is; a network is asked bit by bit. */
+  #ends6(): Pick<IpSpec, "src" | "srcMask" | "dst" | "dstMask" | "invert" | "six">[] {
+    const not = (bit: number): boolean => (this.#invert & bit) !== 0;
+    const sources = networks6("-s", this.#sources, not(INV_SRC));
+    const destinations = networks6("-d", this.#destinations, not(INV_DST));
+    return sources.flatMap((s) =>
+      destinations.map((d) => {
+        const [wideS, wideD] = [s !== null && s.len < 128 ? s : null, d !== null && d.len < 128 ? d : null];
+        const invert = this.#invert & ~(wideS === null ? 0 : INV_SRC) & ~(wideD === null ? 0 : INV_DST);
+        const six =
+          wideS === null && wideD === null
+            ? null
+            : { src: wideS, notSrc: not(INV_SRC), dst: wideD, notDst: not(INV_DST) };
+        const exact = (n: Network6 | null, wide: Network6 | null): number => (n === null || wide !== null ? 0 : n.key);
+        const [src, dst] = [exact(s, wideS), exact(d, wideD)];
+        return { src, srcMask: src === 0 ? 0 : -1, dst, dstMask: dst === 0 ? 0 : -1, invert, six };
+      }),
+    );
+  }
+}
+
+/** One null where there is none. */
+function networks6(option: string, texts: readonly string[], not: boolean): readonly (Network6 | null)[] {
+  if (texts.length === 0) return [null];
+  if (not && texts.length > 1) throw new OptionError("", `option ${option}: several addresses cannot be negated`);
+  return texts.map((text) => {
+    const n = parseNetwork6(text);
+    if (n === undefined) throw new OptionError("", `option ${option}: "${text}" is not an IPv6 address or network`);
+    return n.len === 0 && !not ? null : n;
+  });
 }
 
 function addresses(option: string, texts: readonly string[], not: boolean): { addr: number; mask: number }[] {
@@ -293,15 +325,20 @@ function verdict(name: string): Target {
 }
 
 /** The rules of one line: one, or one for each pair of the addresses that it lists. Throws OptionError. */
-export function parseRule(tokens: readonly string[]): Rule[] {
-  return new Reader([...tokens]).read();
+export function parseRule(tokens: readonly string[], six: boolean = false): Rule[] {
+  return new Reader([...tokens], six).read();
 }
 
 export function printRule(r: Rule): string {
   const out: string[] = [];
   const not = (bit: number): string => ((r.invert & bit) !== 0 ? "! " : "");
-  if (r.srcMask !== 0 || (r.invert & INV_SRC) !== 0) out.push(`${not(INV_SRC)}-s ${formatAddress(r.src, r.srcMask)}`);
-  if (r.dstMask !== 0 || (r.invert & INV_DST) !== 0) out.push(`${not(INV_DST)}-d ${formatAddress(r.dst, r.dstMask)}`);
+  const { six } = r;
+  if (six !== null && six.src !== null) out.push(`${six.notSrc ? "! " : ""}-s ${formatNetwork6(six.src)}`);
+  else if (r.srcMask !== 0 || (r.invert & INV_SRC) !== 0)
+    out.push(`${not(INV_SRC)}-s ${formatAddress(r.src, r.srcMask)}`);
+  if (six !== null && six.dst !== null) out.push(`${six.notDst ? "! " : ""}-d ${formatNetwork6(six.dst)}`);
+  else if (r.dstMask !== 0 || (r.invert & INV_DST) !== 0)
+    out.push(`${not(INV_DST)}-d ${formatAddress(r.dst, r.dstMask)}`);
   if (r.input !== "") out.push(`${not(INV_IN)}-i ${r.input}`);
   if (r.output !== "") out.push(`${not(INV_OUT)}-o ${r.output}`);
   if (r.proto !== 0) out.push(`${not(INV_PROTO)}-p ${protocolText(r.proto)}`);

@@ -6,6 +6,8 @@
  * one object each; addresses are signed 32-bit integers there. The rest is a list of matches and one target, plain data with
  * a `kind` each.
  */
+
+import type { Network6 } from "./address.ts";
 import type { ChainIndex } from "./chain-index.ts";
 import { type Match, matchOp } from "./match/registry.ts";
 import { single } from "./match-cache.ts";
@@ -32,6 +34,15 @@ export type IpSpec = {
   /** Only second and further fragments. */
   readonly fragment: boolean;
   readonly invert: number;
+  /** Networks of IPv6 that the addresses must be in, or not; then those above are 0. */
+  readonly six?: SixSpec | null;
+};
+
+export type SixSpec = {
+  readonly src: Network6 | null;
+  readonly notSrc: boolean;
+  readonly dst: Network6 | null;
+  readonly notDst: boolean;
 };
 
 /** What a rule does, as a number: a walk looks at it for every rule that matches. */
@@ -73,6 +84,7 @@ export class Rule {
   readonly fragment: boolean;
   readonly input: string;
   readonly output: string;
+  readonly six: SixSpec | null;
   readonly matches: readonly Match[];
   /** The number of each match (matchOp); those that always match are left out, here and in `asked`. */
   readonly ops: readonly number[];
@@ -105,7 +117,9 @@ export class Rule {
     this.fragment = ip.fragment;
     this.input = ip.input;
     this.output = ip.output;
-    const more = ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
+    this.six = ip.six ?? null;
+    const more =
+      this.six !== null || ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
     this.plain = !more && ip.invert === 0;
     this.matches = matches;
     const asked = matches.filter((m) => m.kind !== "comment");

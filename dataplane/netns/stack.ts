@@ -52,6 +52,11 @@ function linkFailure(ns: NetNs, skb: Skb): void {
 
 /** Answers what a rule rejects, unless its checksum is wrong: its sender cannot be who it says. */
 function reject(ns: NetNs, skb: Skb): void {
+  if (skb.protocol === ETH_P_IPV6) {
+    if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb, true);
+    else icmp6Send(ns, skb, icmpv6.DEST_UNREACH, skb.rejectWith, 0);
+    return;
+  }
   if (!answerable(skb)) return;
   if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb, true);
   else icmpSend(ns, skb, icmpv4.DEST_UNREACH, skb.rejectWith, 0);

@@ -22,7 +22,8 @@ export const HEADER_LEN = 24;
 /** One link-layer address option. */
 export const LLA_OPTION_LEN = 8;
 
-/** ICMPv6 types. */
+/** ICMPv6 types; those of multicast listeners (RFC 2710) come before. */
+export const MLD_FIRST = 130;
 export const ROUTER_SOLICITATION = 133;
 export const ROUTER_ADVERTISEMENT = 134;
 export const NEIGHBOUR_SOLICITATION = 135;

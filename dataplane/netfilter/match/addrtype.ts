@@ -1,5 +1,6 @@
 /** `-m addrtype` (xt_addrtype.c): what the routing tables say an address is. */
 import type { NetDev } from "../../dev/netdev.ts";
+import { isKey6, isMulticastKey6 } from "../../wire/ip-key.ts";
 import { ipv4Of } from "../../wire/ipv4-addr.ts";
 import { opt } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
@@ -44,7 +45,7 @@ function printTypes(bits: number): string {
 /** inet_addr_type and inet_dev_addr_type: RTN_* of an address, of a device where one is given. */
 export function typeOf(p: NfPacket, address: number, dev: NetDev | null): number {
   if (address === 0 || address === -1) return BROADCAST;
-  if (address >>> 28 === 14) return MULTICAST;
+  if (address >>> 28 === 14 || (isKey6(address) && isMulticastKey6(address))) return MULTICAST;
   const addr = ipv4Of(address);
   if (dev !== null) {
     const route = p.ns.fib.lookup(addr, dev);

@@ -18,6 +18,7 @@ export type RecentMatch = {
   readonly rttl: boolean;
   readonly name: string;
   readonly mask: number;
+  readonly six: boolean;
   readonly side: "--rsource" | "--rdest";
 };
 
@@ -28,6 +29,13 @@ const STAMPS_MAX = 20;
 type Entry = { stamps: number[]; ttl: number };
 /** In the order in which addresses were last seen. */
 export type RecentTable = Map<number, Entry>;
+
+const MASK6 = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+
+/** IPv6 addresses are told apart as a whole. */
+function wholeAddress6(text: string | undefined): number | undefined {
+  return text === undefined || text === MASK6 ? -1 : undefined;
+}
 
 export const recentMatch: MatchModule<RecentMatch> = {
   name: "recent",
@@ -52,7 +60,7 @@ export const recentMatch: MatchModule<RecentMatch> = {
       if (o.has(name) && !timed) o.fail(`option ${name} needs --rcheck or --update`);
     }
     if (o.has("--reap") && !o.has("--seconds")) o.fail("option --reap needs --seconds");
-    const mask = parseIpv4(o.text("--mask") ?? "255.255.255.255");
+    const mask = o.six ? wholeAddress6(o.text("--mask")) : parseIpv4(o.text("--mask") ?? "255.255.255.255");
     if (mask === undefined) o.fail(`option --mask: "${o.text("--mask")}" is not a mask`);
     const hitcount = o.number("--hitcount", 1, STAMPS_MAX) ?? 0;
     return {
@@ -65,6 +73,7 @@ export const recentMatch: MatchModule<RecentMatch> = {
       rttl: o.has("--rttl"),
       name: o.text("--name") ?? "DEFAULT",
       mask: mask ?? 0,
+      six: o.six,
       side: o.has("--rdest") ? "--rdest" : "--rsource",
     };
   },
@@ -72,7 +81,7 @@ export const recentMatch: MatchModule<RecentMatch> = {
     return (
       `${m.not ? " !" : ""} ${m.verb}${m.seconds === 0 ? "" : ` --seconds ${m.seconds}`}${m.reap ? " --reap" : ""}` +
       `${m.hitcount === 0 ? "" : ` --hitcount ${m.hitcount}`}${m.rttl ? " --rttl" : ""}` +
-      ` --name ${m.name} --mask ${formatIpv4(m.mask)} ${m.side}`
+      ` --name ${m.name} --mask ${m.six ? MASK6 : formatIpv4(m.mask)} ${m.side}`
     );
   },
   test(m, p) {

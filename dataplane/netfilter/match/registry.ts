@@ -5,6 +5,7 @@ import { type CommentMatch, commentMatch } from "./comment.ts";
 import { type ConntrackMatch, conntrackMatch, type StateMatch, stateMatch, testState } from "./conntrack.ts";
 import { type DscpMatch, dscpMatch } from "./dscp.ts";
 import { type IcmpMatch, icmpMatch } from "./icmp.ts";
+import { type Icmp6Match, icmp6Match } from "./icmp6.ts";
 import { type LengthMatch, lengthMatch } from "./length.ts";
 import { type LimitMatch, limitMatch } from "./limit.ts";
 import { type MacMatch, macMatch } from "./mac.ts";
@@ -37,6 +38,7 @@ export type Match =
   | SetMatch
   | DscpMatch
   | IcmpMatch
+  | Icmp6Match
   | LengthMatch
   | LimitMatch
   | MacMatch
@@ -64,6 +66,7 @@ const MODULES: ModuleOf = {
   set: setMatch,
   dscp: dscpMatch,
   icmp: icmpMatch,
+  icmp6: icmp6Match,
   length: lengthMatch,
   limit: limitMatch,
   mac: macMatch,

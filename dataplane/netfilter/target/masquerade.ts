@@ -1,5 +1,6 @@
 /** MASQUERADE (nf_nat_masquerade.c): the address of the interface that the packet leaves by. */
-import { addressFor } from "../../netns/select-address.ts";
+import { addressFor, addressFor6 } from "../../netns/select-address.ts";
+import { type IpKey, isKey6 } from "../../wire/ip-key.ts";
 import { NF_ACCEPT, NF_DROP, NF_INET_POST_ROUTING } from "../hooks.ts";
 import type { NatRange } from "../nat.ts";
 import { MANIP_SRC } from "../nat-mangle.ts";
@@ -28,7 +29,8 @@ export const masqueradeTarget: TargetModule<MasqueradeTarget> = {
     if (conn === null || out === null) return CONTINUE;
     // DHCP and the like speak from no address yet.
     if (p.src === 0) return NF_ACCEPT;
-    const address = addressFor(out, p.skb.dst?.nextHop ?? 0);
+    const next = p.skb.dst?.nextHop ?? 0;
+    const address = isKey6(p.src) ? addressFor6(out, next as IpKey) : addressFor(out, next);
     if (address === 0) return NF_DROP;
     conn.masqIfindex = out.ifindex;
     p.nat.setup(conn, { ...t.range, addrs: { min: address | 0, max: address | 0 } }, MANIP_SRC);

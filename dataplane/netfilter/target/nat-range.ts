@@ -1,24 +1,43 @@
 /** `--to-destination`, `--to-source` and `--to-ports`: addresses and ports to choose from. */
+
+import { formatIp, isKey6, parseIp } from "../../wire/ip-key.ts";
 import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../../wire/ipv4.ts";
-import { formatIpv4, parseIpv4 } from "../../wire/ipv4-addr.ts";
 import type { NatRange } from "../nat.ts";
 import type { Options } from "../options.ts";
 
 const PORTED = [PROTO_TCP, PROTO_UDP, PROTO_SCTP, 33, 136];
 
-/** "IP", "IP-IP", each with ":PORT" or ":PORT-PORT" behind, or ports alone; for DNAT "/BASE" may follow a port range. */
+/**
+ * "IP", "IP-IP", each with ":PORT" or ":PORT-PORT" behind, or ports alone; for DNAT "/BASE" may follow a port range. Where
+ * there are ports, addresses of IPv6 stand in brackets.
+ */
 export function parseTo(o: Options, name: string, based: boolean): Pick<NatRange, "addrs" | "ports"> {
   const text = o.need(name);
-  const colon = text.indexOf(":");
-  const addrText = colon < 0 ? text : text.slice(0, colon);
-  const ports = colon < 0 ? null : parsePorts(o, name, text.slice(colon + 1), based);
+  const at = o.six ? portsOf6(text) : text.indexOf(":");
+  const addrText = (at < 0 ? text : text.slice(0, at)).replaceAll(/[[\]]/g, "");
+  const ports = at < 0 ? null : parsePorts(o, name, text.slice(at + 1), based);
   if (addrText === "") return { addrs: null, ports };
   const dash = addrText.indexOf("-");
-  const min = parseIpv4(dash < 0 ? addrText : addrText.slice(0, dash));
-  const max = dash < 0 ? min : parseIpv4(addrText.slice(dash + 1));
-  if (min === undefined || max === undefined || max < min)
+  const min = addressOf(dash < 0 ? addrText : addrText.slice(0, dash), o.six);
+  const max = dash < 0 ? min : addressOf(addrText.slice(dash + 1), o.six);
+  if (min === undefined || max === undefined || (!o.six && max < min))
     o.fail(`option ${name}: "${text}" is not an address or a range`);
+  if (o.six && min !== max) o.fail(`option ${name}: "${text}": ranges of IPv6 addresses are not known here`);
   return { addrs: { min: (min ?? 0) | 0, max: (max ?? 0) | 0 }, ports };
+}
+
+/** Where the ports begin: at a colon behind a bracket, or alone. */
+function portsOf6(text: string): number {
+  return text.startsWith(":") && !text.startsWith("::")
+    ? 0
+    : text.startsWith("[")
+      ? text.indexOf(":", text.lastIndexOf("]"))
+      : -1;
+}
+
+function addressOf(text: string, six: boolean): number | undefined {
+  const a = parseIp(text);
+  return a !== undefined && isKey6(a) === six ? a : undefined;
 }
 
 /** "PORT" or "FROM-TO". */
@@ -42,7 +61,9 @@ export function printPorts(ports: NatRange["ports"]): string {
 
 export function printTo(r: NatRange): string {
   const a = r.addrs;
-  const addrs = a === null ? "" : a.min === a.max ? formatIpv4(a.min) : `${formatIpv4(a.min)}-${formatIpv4(a.max)}`;
+  const brackets = a !== null && isKey6(a.min) && r.ports !== null;
+  const one = (key: number): string => (brackets ? `[${formatIp(key)}]` : formatIp(key));
+  const addrs = a === null ? "" : a.min === a.max ? one(a.min) : `${one(a.min)}-${one(a.max)}`;
   return r.ports === null ? addrs : `${addrs}:${printPorts(r.ports)}`;
 }
 

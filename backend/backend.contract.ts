@@ -285,9 +285,9 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
         ),
       ).not.toBe("no error");
       expect(await backend.nftList(pod, { stateless: true })).toBe(listed);
-      expect(await codeOf(backend.apply([nft("add rule inet contract c accept\nadd rule inet ct none accept\n")]))).not.toBe(
-        "no error",
-      );
+      expect(
+        await codeOf(backend.apply([nft("add rule inet contract c accept\nadd rule inet ct none accept\n")])),
+      ).not.toBe("no error");
       expect(await backend.nftList(pod, { stateless: true })).toBe(listed);
       const now = /comment "x" # handle (\d+)/.exec(await backend.nftList(pod, { handles: true }))?.[1] ?? handle;
       await backend.apply([nft(`delete rule inet contract c handle ${now}\n`)]);

@@ -6,11 +6,7 @@
  * route once its link is up, a gateway must be reachable, chains must exist. Left out: everything else; the emulated
  * backend is the one that behaves, and passes the same contract.
  */
-import { listRuleset } from "../dataplane/nftables/list.ts";
-import { NftError } from "../dataplane/nftables/nft-error.ts";
-import { applyNft } from "../dataplane/nftables/parse.ts";
-import { printRule } from "../dataplane/nftables/print-rule.ts";
-import { Ruleset } from "../dataplane/nftables/ruleset.ts";
+
 import {
   type AddrInfo,
   type AddrOp,
@@ -34,6 +30,11 @@ import {
   type VlanInfo,
   type VlanOp,
 } from "../dataplane/netns/rtnl-ops.ts";
+import { listRuleset } from "../dataplane/nftables/list.ts";
+import { NftError } from "../dataplane/nftables/nft-error.ts";
+import { applyNft } from "../dataplane/nftables/parse.ts";
+import { printRule } from "../dataplane/nftables/print-rule.ts";
+import { Ruleset } from "../dataplane/nftables/ruleset.ts";
 import type { Backend } from "./ops.ts";
 
 type FakeLink = { -readonly [K in keyof LinkInfo]: LinkInfo[K] } & { peer: { netns: string; ifindex: number } | null };

@@ -2,15 +2,16 @@
  * ICMPv6 errors about a packet (RFC 4443 section 2.4, icmp6_send of net/ipv6/icmp.c): never about an error, a redirect or
  * what had many receivers; limited in rate but for packet too big; quoting as much as fits 1280 octets.
  */
+
 import type { NetNs } from "../netns/netns.ts";
 import { PACKET_HOST, type Skb } from "../skb/skb.ts";
 import { copy } from "../wire/bytes.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { isMulticastKey6, key6At, octets6 } from "../wire/ip-key.ts";
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { UNSPECIFIED6 } from "../wire/ipv6-addr.ts";
 import * as ndisc from "../wire/ndisc.ts";
-import { PROTO_ICMPV6 } from "./icmp.ts";
 import { localOut6, sourceFor6 } from "./output.ts";
 
 /** The packet stays the caller's. `info` is the second 32-bit word: the MTU, or where a field is wrong. */

@@ -10,12 +10,10 @@ import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { isMulticastKey6, key6At, octets6 } from "../wire/ip-key.ts";
-import { PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import { PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import * as ndisc from "../wire/ndisc.ts";
 import { localOut6, sourceFor6 } from "./output.ts";
-
-export const PROTO_ICMPV6 = 58;
 
 /** icmpv6_rcv. */
 export function icmp6Receive(ns: NetNs, skb: Skb): void {

@@ -1,4 +1,5 @@
 /** Sending neighbour solicitations and advertisements (RFC 4861 sections 7.2.2 and 7.2.4; net/ipv6/ndisc.c). */
+
 import type { NetDev } from "../dev/netdev.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { addressFor6 } from "../netns/select-address.ts";
@@ -7,12 +8,12 @@ import { setU16, u32 } from "../wire/bytes.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { type IpKey, key6, key6At, octets6 } from "../wire/ip-key.ts";
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { type Ipv6Addr, ipv6Of } from "../wire/ipv6-addr.ts";
 import { type Mac, macOf } from "../wire/mac-addr.ts";
 import * as ndisc from "../wire/ndisc.ts";
 
-const PROTO_ICMPV6 = 58;
 const MULTICAST_HI = 0x3333;
 const SOLICITED = ipv6Of(Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0));
 

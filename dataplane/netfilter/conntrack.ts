@@ -5,6 +5,7 @@
  * Time is looked at when an entry is met, and a few others are looked at with each new entry. Left out: expectations and
  * helpers, accounting.
  */
+
 import type { NetNs } from "../netns/netns.ts";
 import type { Sysctls } from "../netns/sysctl.ts";
 import type { EventLoop } from "../sim/event-loop.ts";
@@ -14,6 +15,7 @@ import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { formatIp, key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import * as ndisc from "../wire/ndisc.ts";
 import {
@@ -51,8 +53,6 @@ import { TupleTable, tupleHash } from "./tuple-table.ts";
 const SWEEP = 4;
 /** Places looked at for a connection to give up when the table is full. */
 const EVICTION_RANGE = 16;
-
-const PROTO_ICMPV6 = 58;
 
 export function ctProto(proto: number): CtProto {
   switch (proto) {

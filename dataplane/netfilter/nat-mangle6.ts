@@ -4,15 +4,13 @@ import { setU16, u16 } from "../wire/bytes.ts";
 import { fold, update16 } from "../wire/checksum.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { octets6 } from "../wire/ip-key.ts";
-import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import { PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { ADDR_LEN } from "../wire/ipv6-addr.ts";
 import * as sctp from "../wire/sctp.ts";
 import * as tcp from "../wire/tcp.ts";
 import * as udp from "../wire/udp.ts";
 import { MANIP_SRC } from "./nat-manip.ts";
-
-const PROTO_ICMPV6 = 58;
 
 /** `address` is a key. */
 export function mangle6(skb: Skb, at: number, end: number, manip: number, address: number, port: number): void {

@@ -3,11 +3,13 @@
  * packet after it is rewritten as the connection's tuples say, in both directions, and so are the packets that ICMP errors
  * quote. A port is kept while the tuple is free, else another is searched.
  */
+
 import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import { type Conn, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_NAT_MASK, IPS_SRC_NAT, IPS_SRC_NAT_DONE } from "./conn.ts";
 import { type Conntrack, ctProto } from "./conntrack.ts";
 import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
@@ -27,7 +29,6 @@ export type NatRange = {
 
 export const NO_RANGE: NatRange = { addrs: null, ports: null, random: false, fully: false, persistent: false };
 
-const PROTO_ICMPV6 = 58;
 /** After this many tries from one start another start is drawn, and half as many are made. */
 const MAX_ATTEMPTS = 128;
 

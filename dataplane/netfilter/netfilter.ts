@@ -5,6 +5,7 @@
  *
  * Connections are tracked while a rule needs them, as the kernel registers its hooks: a nat table alone does nothing.
  */
+
 import type { NetDev } from "../dev/netdev.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { Skb } from "../skb/skb.ts";
@@ -13,6 +14,7 @@ import { u16 } from "../wire/bytes.ts";
 import { dstAt, srcAt } from "../wire/ip-header.ts";
 import { formatIp, key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { type Conn, IPS_CONFIRMED } from "./conn.ts";
 import { Conntrack } from "./conntrack.ts";
@@ -60,7 +62,6 @@ type Step =
   | { readonly kind: "chain"; readonly priority: number; readonly chain: BaseChain }
   | { readonly kind: "track" | "nat"; readonly priority: number };
 
-const PROTO_ICMPV6 = 58;
 const NO_CHAINS: readonly BaseChain[] = [];
 
 export class IptablesNetfilter implements Netfilter {

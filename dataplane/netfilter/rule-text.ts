@@ -1,4 +1,5 @@
 /** One rule: from the words of its line, and back as iptables-save (nf_tables variant, 1.8) prints it. */
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import { formatAddress, formatNetwork6, type Network6, parseAddress, parseNetwork6 } from "./address.ts";
 import { type Match, matchModule, printMatch } from "./match/registry.ts";
 import { parseMatch } from "./match-cache.ts";
@@ -9,7 +10,6 @@ import type { ExtensionTarget, Target } from "./target/registry.ts";
 import { printTarget, targetModule } from "./target/registry.ts";
 import { ACCEPT, DROP, RETURN } from "./target/standard.ts";
 
-const PROTO_ICMPV6 = 58;
 /** The longest name of an interface, and of a chain. */
 const IFNAME_MAX = 15;
 export const CHAIN_MAX = 28;

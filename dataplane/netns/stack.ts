@@ -6,7 +6,7 @@ import { icmpReceive } from "../ip/icmp.ts";
 import { icmpSend } from "../ip/icmp-error.ts";
 import { ipReceive } from "../ip/input.ts";
 import { sendReset } from "../ip/tcp-reset.ts";
-import { icmp6Receive, PROTO_ICMPV6 } from "../ip6/icmp.ts";
+import { icmp6Receive } from "../ip6/icmp.ts";
 import { icmp6Send } from "../ip6/icmp-error.ts";
 import { ip6Receive } from "../ip6/input.ts";
 import { arpReceive } from "../neigh/arp.ts";
@@ -36,7 +36,7 @@ function protocols(): (PacketHandler | null)[] {
 
 function protocols6(): (PacketHandler | null)[] {
   const table = new Array<PacketHandler | null>(256).fill(null);
-  table[PROTO_ICMPV6] = icmp6Receive;
+  table[ipv4.PROTO_ICMPV6] = icmp6Receive;
   table[ipv4.PROTO_TCP] = tcpReceive;
   table[ipv4.PROTO_UDP] = udp6Receive;
   return table;

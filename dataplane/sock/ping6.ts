@@ -1,11 +1,12 @@
 /** Echo requests over IPv6 (RFC 4443 section 4.1), with an identifier a socket, as ping(8) sends them. */
-import { PROTO_ICMPV6 } from "../ip6/icmp.ts";
+
 import { localOut6, sourceFor6 } from "../ip6/output.ts";
 import type { NetNs, PingReceiver } from "../netns/netns.ts";
 import type { Skb } from "../skb/skb.ts";
 import { copy } from "../wire/bytes.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { type IpKey, key6At, octets6 } from "../wire/ip-key.ts";
+import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import type { PingListener } from "./ping.ts";
 

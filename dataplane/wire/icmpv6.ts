@@ -10,6 +10,7 @@
 import { setU8, setU16, setU32, u8, u16, u32 } from "./bytes.ts";
 import { fillAt, pseudo6, verifies } from "./checksum.ts";
 import { DropReason, type DropReasonCode, NOT_DROPPED } from "./drop-reason.ts";
+import { PROTO_ICMPV6 } from "./ipv4.ts";
 import * as ipv6 from "./ipv6.ts";
 
 /** Octets from the start of the ICMPv6 header. */
@@ -39,8 +40,6 @@ export const REJECT_ROUTE = 6;
 /** Codes of TIME_EXCEED. */
 export const EXC_HOPLIMIT = 0;
 export const EXC_FRAGTIME = 1;
-
-const PROTO_ICMPV6 = 58;
 
 export function type(b: Uint8Array, off: number): number {
   return u8(b, off + TYPE);

@@ -1,23 +1,11 @@
 /** `-m icmp` (ip_tables.c, icmp_match): type and code. */
-import { u8 } from "../../wire/bytes.ts";
-import { HEADER_LEN } from "../../wire/icmpv4.ts";
 import { PROTO_ICMP } from "../../wire/ipv4.ts";
-import { type Options, opt, parseNumber } from "../options.ts";
+import { ANY, type IcmpTypeMatch, icmpTypeMatch, type TypeNames } from "./icmp-type.ts";
 import type { MatchModule } from "./module.ts";
 
-export type IcmpMatch = {
-  readonly kind: "icmp";
-  /** 255 is any. */
-  readonly type: number;
-  readonly minCode: number;
-  readonly maxCode: number;
-  readonly not: boolean;
-};
+export type IcmpMatch = IcmpTypeMatch<"icmp">;
 
-const ANY = 255;
-
-/** Names, with a type and perhaps a code. */
-const NAMES: Readonly<Record<string, readonly [number, number?]>> = {
+const NAMES: TypeNames = {
   any: [ANY],
   "echo-reply": [0],
   pong: [0],
@@ -60,37 +48,12 @@ const NAMES: Readonly<Record<string, readonly [number, number?]>> = {
   "address-mask-reply": [18],
 };
 
-function parseType(o: Options, text: string): readonly [number, number?] {
-  if (Object.hasOwn(NAMES, text)) return NAMES[text] ?? [ANY];
-  const [type = "", code] = text.split("/");
-  const t = parseNumber(type);
-  const c = code === undefined ? undefined : parseNumber(code);
-  if (t === undefined || t > 255 || (code !== undefined && (c === undefined || c > 255))) {
-    return o.fail(`option --icmp-type: "${text}" is not an ICMP type`);
-  }
-  return c === undefined ? [t] : [t, c];
-}
-
-export const icmpMatch: MatchModule<IcmpMatch> = {
-  name: "icmp",
-  options: { "--icmp-type": { args: 1, not: true } },
-  parse(o) {
-    o.needProto([PROTO_ICMP], "-p icmp");
-    const [type, code] = parseType(o, o.text("--icmp-type") ?? "any");
-    return { kind: "icmp", type, minCode: code ?? 0, maxCode: code ?? 255, not: o.not("--icmp-type") };
-  },
-  print(m) {
-    if (m.type === ANY) return opt(m.not, "--icmp-type", "any");
-    return opt(m.not, "--icmp-type", m.minCode === m.maxCode ? `${m.type}/${m.minCode}` : m.type);
-  },
-  test(m, p) {
-    if (p.fragment !== 0) return false;
-    if (p.end - p.transport < HEADER_LEN) {
-      p.hotdrop = true;
-      return false;
-    }
-    const code = u8(p.b, p.transport + 1);
-    const same = m.type === ANY || (u8(p.b, p.transport) === m.type && code >= m.minCode && code <= m.maxCode);
-    return same !== m.not;
-  },
-};
+export const icmpMatch: MatchModule<IcmpMatch> = icmpTypeMatch({
+  kind: "icmp",
+  option: "--icmp-type",
+  called: "ICMP",
+  names: NAMES,
+  proto: PROTO_ICMP,
+  protoOption: "-p icmp",
+  hasAny: true,
+});

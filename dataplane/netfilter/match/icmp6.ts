@@ -1,21 +1,11 @@
 /** `-m icmp6` (ip6_tables.c, icmp6_match): type and code of ICMPv6. */
-import { u8 } from "../../wire/bytes.ts";
-import { HEADER_LEN } from "../../wire/icmpv6.ts";
-import { type Options, opt, parseNumber } from "../options.ts";
+import { PROTO_ICMPV6 } from "../../wire/ipv4.ts";
+import { type IcmpTypeMatch, icmpTypeMatch, type TypeNames } from "./icmp-type.ts";
 import type { MatchModule } from "./module.ts";
 
-export type Icmp6Match = {
-  readonly kind: "icmp6";
-  readonly type: number;
-  readonly minCode: number;
-  readonly maxCode: number;
-  readonly not: boolean;
-};
+export type Icmp6Match = IcmpTypeMatch<"icmp6">;
 
-const PROTO_ICMPV6 = 58;
-
-/** Names, with a type and perhaps a code. */
-const NAMES: Readonly<Record<string, readonly [number, number?]>> = {
+const NAMES: TypeNames = {
   "destination-unreachable": [1],
   "no-route": [1, 0],
   "communication-prohibited": [1, 1],
@@ -46,32 +36,12 @@ const NAMES: Readonly<Record<string, readonly [number, number?]>> = {
   redirect: [137],
 };
 
-function parseType(o: Options, text: string): readonly [number, number?] {
-  if (Object.hasOwn(NAMES, text)) return NAMES[text] ?? [0];
-  const [type = "", code] = text.split("/");
-  const t = parseNumber(type);
-  const c = code === undefined ? undefined : parseNumber(code);
-  if (t === undefined || t > 255 || (code !== undefined && (c === undefined || c > 255)))
-    return o.fail(`option --icmpv6-type: "${text}" is not an ICMPv6 type`);
-  return c === undefined ? [t] : [t, c];
-}
-
-export const icmp6Match: MatchModule<Icmp6Match> = {
-  name: "icmp6",
-  options: { "--icmpv6-type": { args: 1, not: true } },
-  parse(o) {
-    o.needProto([PROTO_ICMPV6], "-p ipv6-icmp");
-    const [type, code] = parseType(o, o.need("--icmpv6-type"));
-    return { kind: "icmp6", type, minCode: code ?? 0, maxCode: code ?? 255, not: o.not("--icmpv6-type") };
-  },
-  print: (m) => opt(m.not, "--icmpv6-type", m.minCode === m.maxCode ? `${m.type}/${m.minCode}` : m.type),
-  test(m, p) {
-    if (p.fragment !== 0) return false;
-    if (p.end - p.transport < HEADER_LEN) {
-      p.hotdrop = true;
-      return false;
-    }
-    const code = u8(p.b, p.transport + 1);
-    return (u8(p.b, p.transport) === m.type && code >= m.minCode && code <= m.maxCode) !== m.not;
-  },
-};
+export const icmp6Match: MatchModule<Icmp6Match> = icmpTypeMatch({
+  kind: "icmp6",
+  option: "--icmpv6-type",
+  called: "ICMPv6",
+  names: NAMES,
+  proto: PROTO_ICMPV6,
+  protoOption: "-p ipv6-icmp",
+  hasAny: false,
+});

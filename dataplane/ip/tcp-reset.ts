@@ -14,7 +14,9 @@ export function sendReset(ns: NetNs, skb: Skb, related = false): void {
   const at = skb.network;
   const four = ipv4.version(b, at) === 4;
   const th = four ? at + ipv4.headerLen(b, at) : skb.transport;
-  if (tcp.check(b, th, skb.end) !== 0 || (four && ipv4.fragmentOffset(b, at) !== 0)) return;
+  if (four && ipv4.fragmentOffset(b, at) !== 0) return;
+  // A rule asks only for the fixed header: what it says of its own length may be wrong.
+  if (related ? skb.end - th < tcp.HEADER_LEN : tcp.check(b, th, skb.end) !== 0) return;
   const flags = tcp.flags(b, th);
   if ((flags & tcp.RST) !== 0) return;
   const source = srcAt(b, at);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { KubeObject } from "../api/meta.ts";
-import { parseFlow } from "../trace/first-packet.ts";
+import { formatFlow, parseFlow } from "../trace/first-packet.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig, type ProxyMode } from "./config.ts";
 import { FlowEvaluator } from "./evaluate.ts";
 
@@ -8,6 +8,7 @@ const NODE = "node-1";
 const NODE_IP = "192.168.0.11";
 const LOCAL = "10.244.1.5";
 const REMOTE = "10.244.2.5";
+const LOCAL6 = "fd00:244:1::5";
 
 function service(name: string, spec: object): KubeObject {
   return { apiVersion: "v1", kind: "Service", metadata: { namespace: "default", name }, spec } as KubeObject;
@@ -23,7 +24,7 @@ function slice(name: string, ...addresses: readonly string[]): KubeObject {
     endpoints: addresses.map((a) => ({
       addresses: [a],
       conditions: { ready: true },
-      nodeName: a === LOCAL ? NODE : "node-2",
+      nodeName: a === LOCAL || a === LOCAL6 ? NODE : "node-2",
     })),
   } as KubeObject;
 }
@@ -161,10 +162,60 @@ describe.each(["iptables", "ipvs", "nftables", "userspace"] as const)(
   },
 );
 
+describe("FlowEvaluator for IPv6, in iptables mode: the first packet", () => {
+  const [six, here, there] = ["fd00:96::20", LOCAL6, "fd00:244:2::5"];
+  const dual = [
+    service("six", {
+      type: "NodePort",
+      clusterIP: "10.96.0.30",
+      clusterIPs: ["10.96.0.30", six],
+      ipFamilies: ["IPv4", "IPv6"],
+      ipFamilyPolicy: "RequireDualStack",
+      ports: [{ ...port, nodePort: 30030 }],
+      externalTrafficPolicy: "Local",
+    }),
+    slice("six", LOCAL),
+    { ...slice("six", here, there), addressType: "IPv6", metadata: { ...slice("six").metadata, name: "six-2" } },
+    service("empty6", { clusterIP: "fd00:96::21", ipFamilies: ["IPv6"], ports: [port] }),
+  ] as KubeObject[];
+  const [nodeIp, pod, out] = ["2001:db8:1::11", "fd00:244:1::9", "2001:db8:9::5"];
+  const [atHere, atThere] = [`[${here}]:8080`, `[${there}]:8080`];
+
+  it.each<[string, string, string, Answer]>([
+    ["a pod to a ClusterIP", pod, `[${six}]:80`, ["dnat", [atHere, atThere], KEEP]],
+    ["outside to a ClusterIP", out, `[${six}]:80`, ["dnat", [atHere, atThere], MASQ]],
+    ["the node to a ClusterIP", nodeIp, `[${six}]:80`, ["dnat", [atHere, atThere], MASQ]],
+    ["a pod to itself", here, `[${six}]:80`, ["dnat", [atHere, atThere], KEEP]],
+    ["outside to a node port, policy Local", out, `[${nodeIp}]:30030`, ["dnat", [atHere], KEEP]],
+    ["a pod to a Service without endpoints", pod, "[fd00:96::21]:80", ["reject", [], KEEP]],
+    ["a port that no Service has", pod, `[${six}]:81`, ["none", [], KEEP]],
+  ])("%s", async (_name, from, to, [verdict, endpoints, masquerade]) => {
+    const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16,fd00:244::/32" };
+    const node = { name: NODE, ips: [NODE_IP, nodeIp], podCidrs: ["10.244.1.0/24", "fd00:244:1::/64"] };
+    const evaluator = await FlowEvaluator.ofObjects(dual, node, config);
+    const said = evaluator.evaluate(parseFlow(`TCP [${from}]:40000 > ${to}`, "test", 1));
+    expect(said).toMatchObject({ verdict, endpoints, masquerade });
+    const other = evaluator.evaluate(parseFlow(`TCP ${POD}:40000 > 10.96.0.30:80`, "test", 1));
+    expect(other).toMatchObject({ verdict: "dnat", endpoints: HERE, masquerade: false });
+  });
+
+  it.each(["ipvs", "nftables", "userspace"] as const)("is refused in %s mode", async (mode) => {
+    const e = await evaluator({ mode });
+    expect(() => e.evaluate(parseFlow(`TCP [${pod}]:40000 > [${six}]:80`, "test", 1))).toThrow(/IPv4 flow/);
+  });
+});
+
 describe("parseFlow", () => {
+  it("reads both families", () => {
+    const text = "UDP [fd00::1]:53 > [2001:db8::1]:5353";
+    expect(formatFlow(parseFlow(text, "flows.txt", 1))).toBe(text);
+  });
+
   it.each([
     "TCP 10.0.0.1:1",
     "ICMP 10.0.0.1:1 > 10.0.0.2:2",
+    "TCP [fd00::1]:1 > 10.0.0.2:2",
+    "TCP [fd00:::1]:1 > [fd00::2]:2",
     "TCP 10.0.0.1:0 > 10.0.0.2:2",
     "TCP 10.0.0.1:1 > 10.0.0.2:70000",
   ])("refuses %j with its line", (text) => {

@@ -9,18 +9,19 @@ import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
 import { localOut } from "../../dataplane/ip/output.ts";
+import { localOut6 } from "../../dataplane/ip6/output.ts";
 import { ipvsOf } from "../../dataplane/ipvs/text.ts";
 import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import type { Skb } from "../../dataplane/skb/skb.ts";
 import { DropReason } from "../../dataplane/wire/drop-reason.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import { formatIpPort, type IpKey, inPrefix, isKey6, parseIp, parsePrefix } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
-import { contains4, parsePrefix4 } from "../../dataplane/wire/prefix.ts";
-import { nth, parseCidr } from "../api/ip.ts";
+import { type Family, familyOf, nth, parseCidr } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
+import { InputError } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
 import { type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import { Track } from "../trace/tracer.ts";
@@ -49,6 +50,9 @@ type Outcome = {
 /** The node's address where none was given (TEST-NET-1, RFC 5737). */
 const SOME_ADDRESS = "192.0.2.1";
 const SOME_GATEWAY = "192.0.2.2/32";
+/** The same of IPv6 (RFC 3849). */
+const SOME_ADDRESS6 = "2001:db8::1";
+const SOME_GATEWAY6 = "2001:db8::2/128";
 const CARD = "eth0";
 /** Longer than anything is remembered of an earlier packet: connections, session affinity. */
 const FORGET = 7 * 86_400_000;
@@ -76,12 +80,16 @@ export class FlowEvaluator {
     randomFully = true,
   ): Promise<FlowEvaluator> {
     const { host, backend } = await bareNode(node.ips, config, node.podCidrs);
-    const proxy = new KubeProxy({ nodeName: node.name, backend, config, randomFully, sockets: host.root });
+    const options = { nodeName: node.name, backend, config, randomFully, sockets: host.root };
+    const proxy = new KubeProxy(options);
+    const proxies = config.mode === "iptables" ? [proxy, new KubeProxy({ ...options, family: 6 })] : [proxy];
     const { ips, podCidrs, name, zone } = node;
     const described = nodeObject({ name, ips: ips.length > 0 ? ips : [SOME_ADDRESS], podCidrs, ...(zone && { zone }) });
-    for (const object of [described, ...objects])
-      proxy.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
-    await proxy.sync();
+    for (const one of proxies) {
+      for (const object of [described, ...objects])
+        one.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
+      await one.sync();
+    }
     return new FlowEvaluator(host, config, proxy);
   }
 
@@ -97,7 +105,13 @@ export class FlowEvaluator {
     return new FlowEvaluator(host, config);
   }
 
+  /** Throws InputError for a flow of IPv6 where only iptables mode knows that. */
   evaluate(flow: Flow): FlowVerdict {
+    const { mode } = this.#config;
+    if (isKey6(flow.dst) && mode !== "iptables") {
+      const expected = `an IPv4 flow: IPv6 is evaluated in iptables mode, not in mode ${mode}`;
+      throw new InputError({ file: "", line: 0, field: "flow", found: formatFlow(flow), expected });
+    }
     const outcomes = this.#eachDestination(flow, () => this.#eachChance(flow)).flatMap((o) => this.#relayed(flow, o));
     const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
     const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";
@@ -108,7 +122,7 @@ export class FlowEvaluator {
 
   /** userspace: what came to a relay goes on to an endpoint, from the node's address. */
   #relayed(flow: Flow, outcome: Outcome): readonly Outcome[] {
-    const port = Number(outcome.endpoint?.split(":")[1] ?? 0);
+    const port = Number(outcome.endpoint?.split(":").at(-1) ?? 0);
     const behind = flow.protocol === "SCTP" ? undefined : this.#proxy?.relayedTo(flow.protocol, port);
     if (outcome.verdict !== "dnat" || behind === undefined) return [outcome];
     if (behind.length === 0) return [{ verdict: "reject", endpoint: null, masquerade: false, hairpin: false }];
@@ -166,7 +180,8 @@ export class FlowEvaluator {
     skb.trace = track;
     if (ns.fib.isLocal(flow.src)) {
       skb.dst = ns.fib.dst(flow.dst);
-      localOut(ns, skb);
+      if (isKey6(flow.dst)) localOut6(ns, skb);
+      else localOut(ns, skb);
     } else deliver(this.#deviceOf(flow.src), skb);
     this.#world.loop.runNow();
     return this.#outcomeOf(flow, track, refused);
@@ -184,15 +199,15 @@ export class FlowEvaluator {
     const { dst, dstPort } = end.tuple;
     if (dst === flow.dst && dstPort === flow.dstPort)
       return { verdict: end.step.step === "out" ? "none" : "accept", endpoint: null, masquerade, hairpin: false };
-    return { verdict: "dnat", endpoint: `${formatIpv4(dst)}:${dstPort}`, masquerade, hairpin: dst === flow.src };
+    return { verdict: "dnat", endpoint: formatIpPort(dst, dstPort), masquerade, hairpin: dst === flow.src };
   }
 
   /** Pods come in by their interface, the rest by the node's card. */
-  #deviceOf(src: Ipv4Addr): NetDev {
+  #deviceOf(src: IpKey): NetDev {
     const ns = this.#host.root;
     const pods = this.#config.clusterCIDR.split(",").some((text) => {
-      const prefix = parsePrefix4(text.trim());
-      return prefix !== undefined && contains4(prefix, src);
+      const prefix = parsePrefix(text.trim());
+      return prefix !== undefined && inPrefix(prefix, src);
     });
     const dev = ns.dev(pods ? podDevice(this.#config) : CARD);
     if (dev === undefined) throw new Error("the evaluator's node lost its devices");
@@ -204,7 +219,7 @@ function podDevice(config: ProxyConfig): string {
   return config.bridgeInterface === "" ? `${config.interfaceNamePrefix || "cni"}0` : config.bridgeInterface;
 }
 
-/** A node with these IPv4 addresses, the primary first. */
+/** A node with these addresses, the first of each family its primary one. */
 async function bareNode(
   ips: readonly string[],
   config: ProxyConfig,
@@ -213,27 +228,44 @@ async function bareNode(
   const host = new Host(new World(1), "node");
   const backend = new EmulatedBackend(host);
   const netns = "host";
-  const given = ips.filter((ip) => parseIpv4(ip) !== undefined);
-  const addresses = given.length > 0 ? given : [SOME_ADDRESS];
   const pods = podDevice(config);
-  const gateways = podCidrs.flatMap((text) => {
-    const cidr = parseCidr(text);
-    return cidr === null || cidr.family === 6 ? [] : [`${nth(cidr, 1)}/${cidr.bits}`];
-  });
   const ops: RtnlOp[] = [
     { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
+    { op: "sysctl.set", netns, key: "net.ipv6.conf.all.forwarding", value: "1" },
     { op: "link.add", netns, name: CARD, kind: "dummy", up: true },
     { op: "link.add", netns, name: pods, kind: "dummy", up: true },
-    ...addresses.map((ip): RtnlOp => ({ op: "addr.add", netns, dev: CARD, address: `${ip}/32` })),
-    { op: "route.add", netns, dst: "default", dev: CARD, ...(addresses[0] !== undefined && { src: addresses[0] }) },
-    ...(gateways.length > 0 ? gateways : [SOME_GATEWAY]).map(
-      (address): RtnlOp => ({ op: "addr.add", netns, dev: pods, address }),
-    ),
+    ...addressOps(4, ips, podCidrs, pods, [SOME_ADDRESS, SOME_GATEWAY]),
+    ...addressOps(6, ips, podCidrs, pods, [SOME_ADDRESS6, SOME_GATEWAY6]),
   ];
   await backend.apply([{ op: "link.set", netns, name: "lo", up: true }, ...ops]);
   // Nobody is there to answer ARP.
   for (const dev of host.root.devs.values()) dev.noarp = true;
   return { host, backend };
+}
+
+/** The addresses of one family, a default route, and the gateway of the pods. */
+function addressOps(
+  family: Family,
+  ips: readonly string[],
+  podCidrs: readonly string[],
+  pods: string,
+  [someAddress, someGateway]: readonly [string, string],
+): readonly RtnlOp[] {
+  const netns = "host";
+  const [bits, everywhere] = family === 4 ? [32, "0.0.0.0/0"] : [128, "::/0"];
+  const given = ips.filter((ip) => familyOf(ip) === family);
+  const addresses = given.length > 0 ? given : [someAddress];
+  const gateways = podCidrs.flatMap((text) => {
+    const cidr = parseCidr(text);
+    return cidr === null || cidr.family !== family ? [] : [`${nth(cidr, 1)}/${cidr.bits}`];
+  });
+  return [
+    ...addresses.map((ip): RtnlOp => ({ op: "addr.add", netns, dev: CARD, address: `${ip}/${bits}` })),
+    { op: "route.add", netns, dst: everywhere, dev: CARD, ...(addresses[0] !== undefined && { src: addresses[0] }) },
+    ...(gateways.length > 0 ? gateways : [someGateway]).map(
+      (address): RtnlOp => ({ op: "addr.add", netns, dev: pods, address }),
+    ),
+  ];
 }
 
 /** Whether a rule's target replaces the source address; its comment does not count. */
@@ -244,11 +276,19 @@ function masquerades(rule: string): boolean {
 /** Puts the packet on an interface, in a frame for it. */
 function deliver(dev: NetDev, skb: Skb): void {
   skb.data -= ethernet.HEADER_LEN;
-  ethernet.write(skb.buf, skb.data, dev.mac, dev.mac, ethernet.ETH_P_IP);
+  ethernet.write(skb.buf, skb.data, dev.mac, dev.mac, skb.protocol);
   dev.deliver(skb);
 }
 
+/** By address as a number, then by port; texts of one family. */
 function byAddress(a: string, b: string): number {
-  const key = (text: string): number => (parseIpv4(text.split(":")[0] ?? "") ?? 0) * 65536 + Number(text.split(":")[1]);
-  return key(a) - key(b);
+  const [[hostA = "", portA], [hostB = "", portB]] = [splitEnd(a), splitEnd(b)];
+  if (hostA === hostB) return Number(portA) - Number(portB);
+  if (a.startsWith("[")) return hostA < hostB ? -1 : 1;
+  return (parseIp(hostA) ?? 0) - (parseIp(hostB) ?? 0);
+}
+
+function splitEnd(text: string): readonly string[] {
+  const at = text.lastIndexOf(":");
+  return [text.slice(0, at), text.slice(at + 1)];
 }

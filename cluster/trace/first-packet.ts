@@ -3,8 +3,9 @@ import type { World } from "../../dataplane/host/world.ts";
 import { PACKET_HOST, type Skb } from "../../dataplane/skb/skb.ts";
 import { setU8 } from "../../dataplane/wire/bytes.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import { formatIpPort, type IpKey, isKey6, octets6, parseIp } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import * as ipv6 from "../../dataplane/wire/ipv6.ts";
 import * as sctp from "../../dataplane/wire/sctp.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
@@ -12,9 +13,9 @@ import { InputError } from "../manifests/input-error.ts";
 
 export type Flow = {
   readonly protocol: "TCP" | "UDP" | "SCTP";
-  readonly src: Ipv4Addr;
+  readonly src: IpKey;
   readonly srcPort: number;
-  readonly dst: Ipv4Addr;
+  readonly dst: IpKey;
   readonly dstPort: number;
 };
 
@@ -27,46 +28,63 @@ const PROTOCOLS: Readonly<Record<Flow["protocol"], number>> = {
 /** Common header 12 and an INIT chunk of 20 octets. */
 const SCTP_INIT = 32;
 
-/** Reads "TCP 10.1.0.5:40000 > 10.96.0.1:443". Throws InputError naming where the text came from. */
+const END = "([0-9.]+|\\[[0-9a-f:.]+\\]):([0-9]+)";
+const FLOW = new RegExp(`^(tcp|udp|sctp)\\s+${END}\\s*(?:>|→|->)\\s*${END}$`, "i");
+
+/**
+ * Reads "TCP 10.1.0.5:40000 > 10.96.0.1:443" or "TCP [fd00::5]:40000 > [fd00:96::1]:443". Throws InputError naming where the
+ * text came from.
+ */
 export function parseFlow(text: string, file: string, line: number): Flow {
-  const match = /^(tcp|udp|sctp)\s+([0-9.]+):([0-9]+)\s*(?:>|→|->)\s*([0-9.]+):([0-9]+)$/i.exec(text.trim());
-  const [src, dst] = [parseIpv4(match?.[2] ?? ""), parseIpv4(match?.[4] ?? "")];
+  const match = FLOW.exec(text.trim());
+  const [src, dst] = [parseEnd(match?.[2]), parseEnd(match?.[4])];
   const [srcPort, dstPort] = [Number(match?.[3]), Number(match?.[5])];
-  if (match === null || src === undefined || dst === undefined || !isPort(srcPort) || !isPort(dstPort)) {
+  const whole = src !== undefined && dst !== undefined && isKey6(src) === isKey6(dst);
+  if (match === null || !whole || !isPort(srcPort) || !isPort(dstPort)) {
     const expected = "PROTOCOL ADDRESS:PORT > ADDRESS:PORT, such as TCP 10.1.0.5:40000 > 10.96.0.1:443";
     throw new InputError({ file, line, field: "flow", found: JSON.stringify(text.trim()), expected });
   }
   return { protocol: (match[1] ?? "").toUpperCase() as Flow["protocol"], src, srcPort, dst, dstPort };
 }
 
+function parseEnd(text = ""): IpKey | undefined {
+  return parseIp(text.replace(/^\[|\]$/g, ""));
+}
+
 export function formatFlow(flow: Flow): string {
-  return `${flow.protocol} ${formatIpv4(flow.src)}:${flow.srcPort} > ${formatIpv4(flow.dst)}:${flow.dstPort}`;
+  return `${flow.protocol} ${formatIpPort(flow.src, flow.srcPort)} > ${formatIpPort(flow.dst, flow.dstPort)}`;
 }
 
 function isPort(n: number): boolean {
   return Number.isInteger(n) && n >= 1 && n <= 65535;
 }
 
-/** `skb.data` is at the IPv4 header, checksums are complete. */
+/** `skb.data` is at the IP header, checksums are complete. */
 export function firstPacket(flow: Flow, world: World): Skb {
-  const length = flow.protocol === "TCP" ? tcp.HEADER_LEN : flow.protocol === "UDP" ? udp.HEADER_LEN : SCTP_INIT;
-  const skb = world.pool.alloc(ipv4.HEADER_LEN + length);
+  const { protocol, src, dst, srcPort, dstPort } = flow;
+  const six = isKey6(dst);
+  const header = six ? ipv6.HEADER_LEN : ipv4.HEADER_LEN;
+  const length = protocol === "TCP" ? tcp.HEADER_LEN : protocol === "UDP" ? udp.HEADER_LEN : SCTP_INIT;
+  const skb = world.pool.alloc(header + length);
   const b = skb.buf;
   const at = skb.data;
-  const off = at + ipv4.HEADER_LEN;
+  const off = at + header;
   skb.network = at;
   skb.transport = off;
   skb.end = off + length;
-  skb.protocol = ethernet.ETH_P_IP;
+  skb.protocol = six ? ethernet.ETH_P_IPV6 : ethernet.ETH_P_IP;
   skb.pktType = PACKET_HOST;
   b.fill(0, at, skb.end);
-  const { src, dst, srcPort, dstPort } = flow;
-  if (flow.protocol === "TCP") {
+  if (six) ipv6.write(b, at, length, PROTOCOLS[protocol], 64, octets6(src), octets6(dst), 0, 0);
+  else ipv4.write(b, at, header + length, 1, ipv4.FLAG_DF, 64, PROTOCOLS[protocol], src, dst, 0);
+  if (protocol === "TCP") {
     tcp.write(b, off, srcPort, dstPort, 1, 0, tcp.HEADER_LEN, tcp.SYN, 64240);
-    tcp.fillChecksum4(b, off, length, src, dst);
-  } else if (flow.protocol === "UDP") {
+    if (six) tcp.fillChecksum6(b, off, length, at);
+    else tcp.fillChecksum4(b, off, length, src, dst);
+  } else if (protocol === "UDP") {
     udp.write(b, off, srcPort, dstPort, length);
-    udp.fillChecksum4(b, off, length, src, dst);
+    if (six) udp.fillChecksum6(b, off, length, at);
+    else udp.fillChecksum4(b, off, length, src, dst);
   } else {
     // Ports stand where UDP has them; then the INIT chunk's type and length (RFC 9260 section 3.3.2).
     udp.write(b, off, srcPort, dstPort, 0);
@@ -74,6 +92,5 @@ export function firstPacket(flow: Flow, world: World): Skb {
     setU8(b, off + 15, SCTP_INIT - 12);
     sctp.fillChecksum(b, off, length);
   }
-  ipv4.write(b, at, ipv4.HEADER_LEN + length, 1, ipv4.FLAG_DF, 64, PROTOCOLS[flow.protocol], src, dst, 0);
   return skb;
 }

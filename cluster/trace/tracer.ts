@@ -8,8 +8,9 @@ import type { Skb } from "../../dataplane/skb/skb.ts";
 import type { Observer, PacketTrace, TraceStep } from "../../dataplane/skb/trace.ts";
 import { u16 } from "../../dataplane/wire/bytes.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import { formatIp, formatIpPort, key6At } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import * as ipv6 from "../../dataplane/wire/ipv6.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
 import * as vxlan from "../../dataplane/wire/vxlan.ts";
 
@@ -111,8 +112,9 @@ export class Tracer implements Observer {
   }
 }
 
-/** Reads a packet from its IPv4 header on. */
+/** Reads a packet from its IP header on. */
 export function tupleOf(b: Uint8Array, at: number, end: number): Tuple {
+  if (end - at >= ipv6.HEADER_LEN && ipv6.version(b, at) === 6) return tupleOf6(b, at, end);
   if (end - at < ipv4.HEADER_LEN) return { protocol: 0, src: 0, srcPort: 0, dst: 0, dstPort: 0, inner: null };
   const protocol = ipv4.protocol(b, at);
   const th = at + ipv4.headerLen(b, at);
@@ -127,10 +129,26 @@ export function tupleOf(b: Uint8Array, at: number, end: number): Tuple {
   return { protocol, src: ipv4.src(b, at), srcPort, dst: ipv4.dst(b, at), dstPort, inner };
 }
 
+function tupleOf6(b: Uint8Array, at: number, end: number): Tuple {
+  const protocol = ipv6.transportProtocol(b, at, end);
+  const th = ipv6.transportOffset(b, at, end);
+  const ported = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP || protocol === ipv4.PROTO_SCTP;
+  const readable = ported && end - th >= 4;
+  const [src, dst] = [key6At(b, at + ipv6.SRC), key6At(b, at + ipv6.DST)];
+  return {
+    protocol,
+    src,
+    srcPort: readable ? u16(b, th) : 0,
+    dst,
+    dstPort: readable ? u16(b, th + 2) : 0,
+    inner: null,
+  };
+}
+
 /** "10.0.0.1:40000 → 10.0.0.2:80", with what it carries in ⟦⟧. */
 export function formatTuple(t: Tuple): string {
   const side = (address: number, port: number): string =>
-    port === 0 ? formatIpv4(address) : `${formatIpv4(address)}:${port}`;
+    port === 0 ? formatIp(address) : formatIpPort(address, port);
   const text = `${side(t.src, t.srcPort)} → ${side(t.dst, t.dstPort)}`;
   return t.inner === null ? text : `${text} ⟦${formatTuple(t.inner)}⟧`;
 }

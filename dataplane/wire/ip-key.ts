@@ -133,6 +133,11 @@ export function formatIp(key: number): string {
   return isKey6(key) ? formatIpv6(octets6(key)) : formatIpv4((key >>> 0) as Ipv4Addr);
 }
 
+/** "10.0.0.1:80" or "[fd00::1]:80". */
+export function formatIpPort(key: number, port: number): string {
+  return isKey6(key) ? `[${formatIp(key)}]:${port}` : `${formatIp(key)}:${port}`;
+}
+
 /** Undefined for what is no address. */
 export function parseIp(text: string): IpKey | undefined {
   if (!text.includes(":")) return parseIpv4(text);
@@ -145,6 +150,13 @@ export function parsePrefix(text: string): { readonly addr: IpKey; readonly len:
   if (!text.includes(":")) return parsePrefix4(text);
   const p = parsePrefix6(text);
   return p === undefined ? undefined : { addr: key6(p.addr), len: p.len };
+}
+
+/** Whether an address is in a prefix; never where the families differ. */
+export function inPrefix(prefix: { readonly addr: IpKey; readonly len: number }, key: IpKey): boolean {
+  if (isKey6(key) !== isKey6(prefix.addr)) return false;
+  if (isKey6(key)) return commonBits6(prefix.addr, key) >= prefix.len;
+  return prefix.len === 0 || (prefix.addr ^ key) >>> (32 - prefix.len) === 0;
 }
 
 /** Bits of a whole address of this family. */

@@ -29,7 +29,7 @@ export function icmpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   const type = icmpv4.type(b, at);
-  if (skb.dst?.type === "broadcast" || (ipv4.dst(b, skb.network) | 0) === -1) {
+  if (skb.dst?.type === "broadcast" || ipv4.dstKey(b, skb.network) === -1) {
     drop(ns, skb, DropReason.NOT_SPECIFIED, () => "ICMP to a broadcast address is not answered");
     return;
   }

@@ -115,15 +115,7 @@ export class IpvsEngine implements Ipvs {
     const { buf: b, network: at, transport: th } = skb;
     const now = this.ns.world.loop.time;
     const proto = ipv4.protocol(b, at);
-    return this.conns.fromClient(
-      proto,
-      ipv4.src(b, at) | 0,
-      u16(b, th),
-      ipv4.dst(b, at) | 0,
-      u16(b, th + 2),
-      false,
-      now,
-    );
+    return this.conns.fromClient(proto, ipv4.srcKey(b, at), u16(b, th), ipv4.dstKey(b, at), u16(b, th + 2), false, now);
   }
 
   #replyOf(skb: Skb): IpvsConn | null {
@@ -131,7 +123,7 @@ export class IpvsEngine implements Ipvs {
     const { buf: b, network: at, transport: th } = skb;
     const now = this.ns.world.loop.time;
     const proto = ipv4.protocol(b, at);
-    const c = this.conns.fromServer(proto, ipv4.src(b, at) | 0, u16(b, th), ipv4.dst(b, at) | 0, u16(b, th + 2), now);
+    const c = this.conns.fromServer(proto, ipv4.srcKey(b, at), u16(b, th), ipv4.dstKey(b, at), u16(b, th + 2), now);
     return c?.destination.method === "masq" ? c : null;
   }
 
@@ -139,7 +131,7 @@ export class IpvsEngine implements Ipvs {
   #serviceOf(skb: Skb): VirtualService | null {
     const { buf: b, network: at, transport: th } = skb;
     const proto = ipv4.protocol(b, at);
-    const service = this.services.lookup(proto, ipv4.dst(b, at) | 0, u16(b, th + 2), skb.mark);
+    const service = this.services.lookup(proto, ipv4.dstKey(b, at), u16(b, th + 2), skb.mark);
     if (service === null || proto !== ipv4.PROTO_TCP) return service;
     const flags = skb.end - th < tcp.HEADER_LEN ? 0 : u8(b, th + tcp.FLAGS);
     return (flags & (tcp.SYN | tcp.ACK | tcp.RST)) === tcp.SYN ? service : null;
@@ -196,9 +188,9 @@ export class IpvsEngine implements Ipvs {
     const { buf: b, network: at, transport: th } = skb;
     const now = this.ns.world.loop.time;
     const proto = ipv4.protocol(b, at);
-    const client = ipv4.src(b, at) | 0;
+    const client = ipv4.srcKey(b, at);
     const clientPort = u16(b, th);
-    const virtual = ipv4.dst(b, at) | 0;
+    const virtual = ipv4.dstKey(b, at);
     const virtualPort = u16(b, th + 2);
     const flow = { src: client, dst: virtual, srcPort: clientPort, now };
     let control: IpvsConn | null = null;
@@ -345,8 +337,8 @@ export class IpvsEngine implements Ipvs {
     if (ipv4.version(b, inner) !== 4 || ipv4.fragmentOffset(b, inner) !== 0 || end - ports < 8) return null;
     const now = this.ns.world.loop.time;
     const proto = ipv4.protocol(b, inner);
-    const server = ipv4.dst(b, inner) | 0;
-    const client = ipv4.src(b, inner) | 0;
+    const server = ipv4.dstKey(b, inner);
+    const client = ipv4.srcKey(b, inner);
     const c = this.conns.fromServer(proto, server, u16(b, ports + 2), client, u16(b, ports), now);
     return c?.destination.method === "masq" ? c : null;
   }

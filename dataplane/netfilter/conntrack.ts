@@ -132,7 +132,7 @@ export class Conntrack {
       this.#trackError(skb);
       return NF_ACCEPT;
     }
-    return this.#follow(skb, proto, ipv4.src(b, at) | 0, ipv4.dst(b, at) | 0, number);
+    return this.#follow(skb, proto, ipv4.srcKey(b, at), ipv4.dstKey(b, at), number);
   }
 
   /** The same for an IPv6 packet. Neighbour discovery and its kin are not tracked. */
@@ -211,10 +211,10 @@ export class Conntrack {
     const number = ipv4.protocol(b, at);
     const proto = ctProto(number);
     const ports = proto.invert(proto.ports(b, th));
-    const conn = this.#findIn(skb.ctZone, ipv4.dst(b, at) | 0, ipv4.src(b, at) | 0, ports, number);
+    const conn = this.#findIn(skb.ctZone, ipv4.dstKey(b, at), ipv4.srcKey(b, at), ports, number);
     if (conn === null) return;
     const reply = this.foundDir === DIR_REPLY;
-    if ((reply ? conn.reply : conn.original).dst !== (ipv4.dst(b, skb.network) | 0)) return;
+    if ((reply ? conn.reply : conn.original).dst !== ipv4.dstKey(b, skb.network)) return;
     skb.ct = conn;
     skb.ctInfo = reply ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
   }

@@ -2,7 +2,7 @@
  * SCTP associations (nf_conntrack_proto_sctp.c): a state for both ends, moved by the chunk that stands first. Left out:
  * verification tags, chunks after the first, secondary paths (heartbeats begin a connection of their own).
  */
-import { u32 } from "../wire/bytes.ts";
+import { i32 } from "../wire/bytes.ts";
 import * as sctp from "../wire/sctp.ts";
 import { DIR_REPLY, IPS_ASSURED, swapPorts } from "./conn.ts";
 import { CT_INVALID, CT_OK, type CtProto, extend } from "./ct-proto.ts";
@@ -65,7 +65,7 @@ function next(state: number, chunk: number, dir: number): number {
 export const sctpProto: CtProto = {
   name: "sctp",
   headerLen: sctp.HEADER_LEN,
-  ports: (b, at) => u32(b, at) | 0,
+  ports: (b, at) => i32(b, at),
   invert: swapPorts,
   begins(_conn, skb) {
     if (sctp.check(skb.buf, skb.transport, skb.end) !== 0) return false;

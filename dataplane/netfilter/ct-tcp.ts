@@ -6,7 +6,7 @@
  * SYN in an open connection, flow offload.
  */
 import type { Skb } from "../skb/skb.ts";
-import { u32 } from "../wire/bytes.ts";
+import { i32 } from "../wire/bytes.ts";
 import * as tcp from "../wire/tcp.ts";
 import {
   type Conn,
@@ -140,7 +140,7 @@ function readOptions(s: TcpSide, skb: Skb): void {
 export const tcpProto: CtProto = {
   name: "tcp",
   headerLen: tcp.HEADER_LEN,
-  ports: (b, at) => u32(b, at) | 0,
+  ports: (b, at) => i32(b, at),
   invert: swapPorts,
 
   begins(conn, skb) {

@@ -1,5 +1,5 @@
 /** UDP connections (nf_conntrack_proto_udp.c): a stream, kept longer, once it was answered for more than two seconds. */
-import { u16, u32 } from "../wire/bytes.ts";
+import { i32, u16 } from "../wire/bytes.ts";
 import { HEADER_LEN, LENGTH } from "../wire/udp.ts";
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, swapPorts } from "./conn.ts";
 import { CT_INVALID, CT_OK, type CtProto, extend } from "./ct-proto.ts";
@@ -10,7 +10,7 @@ const STREAM_AFTER = 2000;
 export const udpProto: CtProto = {
   name: "udp",
   headerLen: HEADER_LEN,
-  ports: (b, at) => u32(b, at) | 0,
+  ports: (b, at) => i32(b, at),
   invert: swapPorts,
   begins: () => true,
   packet(conn, _dir, skb, now, t) {

@@ -212,8 +212,8 @@ export class IptablesNetfilter implements Netfilter {
     p.skb = skb;
     if (this.six) this.#fill6(p, skb);
     else {
-      p.src = ipv4.src(b, at) | 0;
-      p.dst = ipv4.dst(b, at) | 0;
+      p.src = ipv4.srcKey(b, at);
+      p.dst = ipv4.dstKey(b, at);
       p.proto = ipv4.protocol(b, at);
       p.fragment = ipv4.fragmentOffset(b, at);
     }
@@ -333,8 +333,8 @@ export class IptablesNetfilter implements Netfilter {
       translate(skb, conn, manip);
       if (this.six) this.#fill6(p, skb);
       else {
-        p.src = ipv4.src(p.b, p.network) | 0;
-        p.dst = ipv4.dst(p.b, p.network) | 0;
+        p.src = ipv4.srcKey(p.b, p.network);
+        p.dst = ipv4.dstKey(p.b, p.network);
       }
     }
     return NF_ACCEPT;

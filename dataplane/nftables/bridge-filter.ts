@@ -43,8 +43,8 @@ class NftBridgeFilter implements BridgeFilter {
     p.examined = 0;
     p.linear = 0;
     if (skb.protocol === ETH_P_IP && ipv4.check(b, at, skb.end) === 0) {
-      p.src = ipv4.src(b, at) | 0;
-      p.dst = ipv4.dst(b, at) | 0;
+      p.src = ipv4.srcKey(b, at);
+      p.dst = ipv4.dstKey(b, at);
       p.proto = ipv4.protocol(b, at);
       p.fragment = ipv4.fragmentOffset(b, at);
       skb.transport = at + ipv4.headerLen(b, at);

@@ -21,12 +21,12 @@ export function u24(b: Uint8Array, o: number): number {
   return ((b[o] as number) << 16) | ((b[o + 1] as number) << 8) | (b[o + 2] as number);
 }
 
-/** Unsigned: 0 to 4294967295. */
 /** Signed: it needs no heap number, whatever its value. */
 export function i32(b: Uint8Array, o: number): number {
   return ((b[o] as number) << 24) | ((b[o + 1] as number) << 16) | ((b[o + 2] as number) << 8) | (b[o + 3] as number);
 }
 
+/** Unsigned: 0 to 4294967295. */
 export function u32(b: Uint8Array, o: number): number {
   return (
     (((b[o] as number) << 24) | ((b[o + 1] as number) << 16) | ((b[o + 2] as number) << 8) | (b[o + 3] as number)) >>> 0

@@ -1,11 +1,10 @@
 /** kube-proxy's nftables rules: Services in a verdict map, endpoints by chance. A packet goes through PREROUTING. */
 import { tableText } from "../../cluster/kube-proxy/nftables/table.ts";
 import type { Host } from "../../dataplane/host/host.ts";
-import { NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING } from "../../dataplane/netfilter/hooks.ts";
-import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
 import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
 import { formatIpv4, type Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
-import { ENDPOINTS, type Engine, type Looked, node, packet, serviceAddress, TARGET_PORT } from "./engine.ts";
+import { ENDPOINTS, type Engine, type Looked, node, serviceAddress, TARGET_PORT } from "./engine.ts";
+import { establishedFlow, firstPacket } from "./prerouting.ts";
 
 const TABLE = "ip kube-proxy";
 
@@ -58,27 +57,11 @@ export class NftablesEngine implements Engine {
   }
 
   first(to: Ipv4Addr): Looked {
-    const { root, world } = this.#host;
-    const nf = netfilterOf(root);
-    const skb = packet(this.#host, to, this.#flow++);
-    nf?.hook(root, NF_INET_PRE_ROUTING, skb, skb.dev, null);
-    world.pool.free(skb);
-    return { examined: nf?.examined ?? 0, linear: nf?.linear ?? 0 };
+    return firstPacket(this.#host, to, this.#flow++);
   }
 
   established(to: Ipv4Addr): () => void {
-    const { root, world } = this.#host;
-    const nf = netfilterOf(root);
-    const flow = this.#flow++;
-    const first = packet(this.#host, to, flow);
-    nf?.hook(root, NF_INET_PRE_ROUTING, first, first.dev, null);
-    nf?.hook(root, NF_INET_POST_ROUTING, first, null, first.dev);
-    world.pool.free(first);
-    return () => {
-      const skb = packet(this.#host, to, flow);
-      nf?.hook(root, NF_INET_PRE_ROUTING, skb, skb.dev, null);
-      world.pool.free(skb);
-    };
+    return establishedFlow(this.#host, to, this.#flow++);
   }
 
   set(n: number, endpoints: number): void {

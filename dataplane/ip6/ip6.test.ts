@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { Host } from "../host/host.ts";
-import { World } from "../host/world.ts";
+import type { Host } from "../host/host.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import { dumpAddrs, dumpNeighs, dumpRoutes } from "../netns/rtnl-dump.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
@@ -10,27 +9,7 @@ import { TcpListener, TcpSocket } from "../sock/tcp.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { formatIp, parseIp } from "../wire/ip-key.ts";
-
-const [A, B] = ["/var/run/netns/a", "/var/run/netns/b"];
-
-/** a ── v0 router v1 ── b, each link a prefix of its own. */
-function routed(): Host {
-  const host = new Host(new World(), "router");
-  for (const name of ["a", "b"]) host.addNetns(name);
-  const ops: RtnlOp[] = [{ op: "sysctl.set", netns: "host", key: "net.ipv6.conf.all.forwarding", value: "1" }];
-  for (const [n, netns] of [A, B].entries()) {
-    const mac = (end: number): string => `02:00:00:00:0${n}:0${end}`;
-    const peer = { name: `v${n}`, netns: "host", mac: mac(1), up: true };
-    ops.push(
-      { op: "link.add", netns, name: "eth0", kind: "veth", mac: mac(2), up: true, peer },
-      { op: "addr.add", netns: "host", dev: `v${n}`, address: `fd00:${n}::1/64` },
-      { op: "addr.add", netns, dev: "eth0", address: `fd00:${n}::2/64` },
-      { op: "route.add", netns, dst: "::/0", via: `fd00:${n}::1` },
-    );
-  }
-  applyOps(host, ops);
-  return host;
-}
+import { A, B, routed } from "./testing.ts";
 
 describe("IPv6", () => {
   let host: Host;

@@ -1,35 +1,15 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { Host } from "../host/host.ts";
-import { World } from "../host/world.ts";
+import type { Host } from "../host/host.ts";
 import { netfilter6Of, netfilterOf, saveRules } from "../netfilter/restore-op.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
-import type { RtnlOp } from "../netns/rtnl-ops.ts";
 import { Ping6Socket } from "../sock/ping6.ts";
 import { ANY } from "../sock/port-table.ts";
 import { TcpListener, TcpSocket } from "../sock/tcp.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import { formatIp, parseIp } from "../wire/ip-key.ts";
+import { A, B, routed } from "./testing.ts";
 
-const [A, B] = ["/var/run/netns/a", "/var/run/netns/b"];
 const SERVER = "fd00:1::2";
-
-/** a ── v0 router v1 ── b; the router is where the rules are. */
-function routed(): Host {
-  const host = new Host(new World(), "router");
-  for (const name of ["a", "b"]) host.addNetns(name);
-  const ops: RtnlOp[] = [{ op: "sysctl.set", netns: "host", key: "net.ipv6.conf.all.forwarding", value: "1" }];
-  for (const [n, netns] of [A, B].entries()) {
-    const peer = { name: `v${n}`, netns: "host", mac: `02:00:00:00:0${n}:01`, up: true };
-    ops.push(
-      { op: "link.add", netns, name: "eth0", kind: "veth", mac: `02:00:00:00:0${n}:02`, up: true, peer },
-      { op: "addr.add", netns: "host", dev: `v${n}`, address: `fd00:${n}::1/64` },
-      { op: "addr.add", netns, dev: "eth0", address: `fd00:${n}::2/64` },
-      { op: "route.add", netns, dst: "::/0", via: `fd00:${n}::1` },
-    );
-  }
-  applyOps(host, ops);
-  return host;
-}
 
 describe("ip6tables", () => {
   let host: Host;

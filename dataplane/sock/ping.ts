@@ -15,6 +15,14 @@ export interface PingListener {
   error(type: number, code: number, from: Ipv4Addr, info: number): void;
 }
 
+/** Gives a socket an identifier that no other has, and answers it. */
+export function register(ns: NetNs, sockets: Map<number, PingReceiver>, socket: PingReceiver): number {
+  let id = 1 + ns.random.int(0xffff);
+  while (sockets.has(id)) id = (id + 1) & 0xffff;
+  sockets.set(id, socket);
+  return id;
+}
+
 export class PingSocket implements PingReceiver {
   readonly #ns: NetNs;
   readonly #id: number;
@@ -23,10 +31,7 @@ export class PingSocket implements PingReceiver {
   constructor(ns: NetNs, listener: PingListener) {
     this.#ns = ns;
     this.#listener = listener;
-    let id = 1 + ns.random.int(0xffff);
-    while (ns.pingSockets.has(id)) id = (id + 1) & 0xffff;
-    this.#id = id;
-    ns.pingSockets.set(id, this);
+    this.#id = register(ns, ns.pingSockets, this);
   }
 
   close(): void {

@@ -8,7 +8,7 @@ import * as icmpv6 from "../wire/icmpv6.ts";
 import { type IpKey, key6At, octets6 } from "../wire/ip-key.ts";
 import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
-import type { PingListener } from "./ping.ts";
+import { type PingListener, register } from "./ping.ts";
 
 export class Ping6Socket implements PingReceiver {
   readonly #ns: NetNs;
@@ -18,10 +18,7 @@ export class Ping6Socket implements PingReceiver {
   constructor(ns: NetNs, listener: PingListener) {
     this.#ns = ns;
     this.#listener = listener;
-    let id = 1 + ns.random.int(0xffff);
-    while (ns.pingSockets6.has(id)) id = (id + 1) & 0xffff;
-    this.#id = id;
-    ns.pingSockets6.set(id, this);
+    this.#id = register(ns, ns.pingSockets6, this);
   }
 
   close(): void {

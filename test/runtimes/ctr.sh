@@ -9,21 +9,10 @@
 set -u
 plugins=$1
 work=$(mktemp -d)
-n=0
-failed=0
 daemon=
 group=podwire-ctr-$$
 
-report() { # status, title
-  n=$((n + 1))
-  if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/  # /' "$work/log"; failed=1; fi
-}
-try() { # title, command...
-  title=$1; shift
-  "$@" >"$work/log" 2>&1
-  report $? "$title"
-}
-refuse() { title=$1; shift; ! "$@" >"$work/log" 2>&1; report $? "$title"; }
+. "$(dirname "$0")/tap.sh"
 ended() { while kill -0 "$1" 2>/dev/null; do sleep 0.1; done; }
 cleanup() {
   for task in $(ctr task ls -q 2>/dev/null); do ctr task kill -s 9 "$task"; done >/dev/null 2>&1

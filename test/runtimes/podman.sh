@@ -8,19 +8,8 @@
 set -u
 plugins=$1
 work=$(mktemp -d)
-n=0
-failed=0
 
-report() { # status, title
-  n=$((n + 1))
-  if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/  # /' "$work/log"; failed=1; fi
-}
-try() { # title, command...
-  title=$1; shift
-  "$@" >"$work/log" 2>&1
-  report $? "$title"
-}
-refuse() { title=$1; shift; ! "$@" >"$work/log" 2>&1; report $? "$title"; }
+. "$(dirname "$0")/tap.sh"
 cleanup() {
   podman rm -af -t 0 >/dev/null 2>&1
   umount "$work/root" 2>/dev/null

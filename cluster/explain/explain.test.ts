@@ -146,6 +146,13 @@ describe("opsOf", () => {
     expect(() => opsOf(dumps)).toThrow(message);
   });
 
+  it("refuses a flow of IPv6", async () => {
+    const node = await ExplainedNode.load(DUMPS);
+    expect(() => node.explain(parseFlow("TCP [fd00::1]:4000 > [fd00::2]:80", "test", 1))).toThrow(
+      /flow: found TCP \[fd00::1\]:4000 > \[fd00::2\]:80, expected an IPv4 flow/,
+    );
+  });
+
   it("names file, line and module of a rule that it does not know", async () => {
     const iptables = { file: "rules.v4", text: "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m sorcery -j DROP\nCOMMIT\n" };
     await expect(ExplainedNode.load({ iptables })).rejects.toThrow(/^rules\.v4:3: .*sorcery/);

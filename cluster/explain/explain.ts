@@ -2,8 +2,8 @@
  * What a node does with a flow's first packet, from nothing but its dumps: the packet is put on the interface that it would
  * come in by, and walks the emulated stack with exactly those addresses, routes and rules.
  *
- * Taken as given: forwarding is on, neighbours answer unless a dump says that they did not, and whatever is for the node itself finds a listener. Left out:
- * policy rules, bridges as bridges (a bridge here is an interface that takes packets), IPv6.
+ * Taken as given: forwarding is on, neighbours answer unless a dump says that they did not, and whatever is for the node
+ * itself finds a listener. Left out: policy rules, bridges as bridges (a bridge here is an interface that takes packets), IPv6.
  */
 import { EmulatedBackend } from "../../backend/emulated.ts";
 import type { NetDev } from "../../dataplane/dev/netdev.ts";
@@ -13,14 +13,13 @@ import { localOut } from "../../dataplane/ip/output.ts";
 import { neighFor } from "../../dataplane/neigh/neigh.ts";
 import { type NetlinkError, NetlinkError as NetlinkFailure, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { completeChecksum } from "../../dataplane/skb/partial-checksum.ts";
-import type { Skb } from "../../dataplane/skb/skb.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import { isKey6 } from "../../dataplane/wire/ip-key.ts";
 import { formatIpv4, ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { InputError } from "../manifests/input-error.ts";
-import { type Flow, firstPacket } from "../trace/first-packet.ts";
+import { deliver, type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
 import type { Endpoint, TraceResult } from "../trace/result.ts";
@@ -67,7 +66,10 @@ export class ExplainedNode {
     return new ExplainedNode(host);
   }
 
+  /** Throws InputError for a flow of IPv6: the dumps are read for IPv4. */
   explain(flow: Flow, options: ExplainOptions = {}): TraceResult {
+    if (isKey6(flow.dst))
+      throw new InputError({ file: "", line: 0, field: "flow", found: formatFlow(flow), expected: "an IPv4 flow" });
     const ns = this.#host.root;
     const world = this.#host.world;
     const skb = firstPacket(flow, world);
@@ -84,7 +86,11 @@ export class ExplainedNode {
         skb.dst = ns.fib.dst(flow.dst);
         completeChecksum(skb);
         localOut(ns, skb);
-      } else deliver(this.#inputOf(flow, options.input), skb);
+      } else {
+        const dev = this.#inputOf(flow, options.input);
+        dev.up = true;
+        deliver(dev, skb);
+      }
       world.loop.run({ deadline: world.loop.time + PATIENCE });
     } finally {
       stop();
@@ -156,14 +162,6 @@ export class ExplainedNode {
 
 function leaves(reply: Track | null): boolean {
   return reply !== null && reply.last("out") !== undefined && reply.last("drop") === undefined;
-}
-
-/** Puts the packet on an interface, in a frame for it. */
-function deliver(dev: NetDev, skb: Skb): void {
-  skb.data -= ethernet.HEADER_LEN;
-  ethernet.write(skb.buf, skb.data, dev.mac, dev.mac, ethernet.ETH_P_IP);
-  dev.up = true;
-  dev.deliver(skb);
 }
 
 function end(kind: string, name: string, { tuple }: Event): Endpoint {

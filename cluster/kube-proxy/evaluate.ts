@@ -13,9 +13,7 @@ import { localOut6 } from "../../dataplane/ip6/output.ts";
 import { ipvsOf } from "../../dataplane/ipvs/text.ts";
 import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
-import type { Skb } from "../../dataplane/skb/skb.ts";
 import { DropReason } from "../../dataplane/wire/drop-reason.ts";
-import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import { formatIpPort, type IpKey, inPrefix, isKey6, parseIp, parsePrefix } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { type Family, familyOf, nth, parseCidr } from "../api/ip.ts";
@@ -23,7 +21,7 @@ import type { KubeObject } from "../api/meta.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
 import { InputError } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
-import { type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
+import { deliver, type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import { Track } from "../trace/tracer.ts";
 import type { ProxyConfig } from "./config.ts";
 import { KubeProxy } from "./kube-proxy.ts";
@@ -271,13 +269,6 @@ function addressOps(
 /** Whether a rule's target replaces the source address; its comment does not count. */
 function masquerades(rule: string): boolean {
   return /-j (MASQUERADE|SNAT)\b|\b(masquerade|snat)\b/.test(rule.replace(/(--)?comment "[^"]*"/g, ""));
-}
-
-/** Puts the packet on an interface, in a frame for it. */
-function deliver(dev: NetDev, skb: Skb): void {
-  skb.data -= ethernet.HEADER_LEN;
-  ethernet.write(skb.buf, skb.data, dev.mac, dev.mac, skb.protocol);
-  dev.deliver(skb);
 }
 
 /** By address as a number, then by port; texts of one family. */

@@ -1,4 +1,5 @@
 /** The first packet of a flow, as bytes in a packet buffer: a SYN, a datagram, or an SCTP INIT. */
+import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import type { World } from "../../dataplane/host/world.ts";
 import { PACKET_HOST, type Skb } from "../../dataplane/skb/skb.ts";
 import { setU8 } from "../../dataplane/wire/bytes.ts";
@@ -93,4 +94,11 @@ export function firstPacket(flow: Flow, world: World): Skb {
     sctp.fillChecksum(b, off, length);
   }
   return skb;
+}
+
+/** Puts a packet that begins at its IP header on an interface, in a frame for it. */
+export function deliver(dev: NetDev, skb: Skb): void {
+  skb.data -= ethernet.HEADER_LEN;
+  ethernet.write(skb.buf, skb.data, dev.mac, dev.mac, skb.protocol);
+  dev.deliver(skb);
 }

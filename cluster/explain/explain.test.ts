@@ -149,7 +149,7 @@ describe("opsOf", () => {
   it("refuses a flow of IPv6", async () => {
     const node = await ExplainedNode.load(DUMPS);
     expect(() => node.explain(parseFlow("TCP [fd00::1]:4000 > [fd00::2]:80", "test", 1))).toThrow(
-      /flow: found TCP \[fd00::1\]:4000 > \[fd00::2\]:80, expected an IPv4 flow/,
+      /^flow: family: found TCP \[fd00::1\]:4000 > \[fd00::2\]:80, expected an IPv4 flow/,
     );
   });
 

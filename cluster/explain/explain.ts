@@ -16,10 +16,9 @@ import { completeChecksum } from "../../dataplane/skb/partial-checksum.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import { isKey6 } from "../../dataplane/wire/ip-key.ts";
 import { formatIpv4, ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { InputError } from "../manifests/input-error.ts";
-import { deliver, type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
+import { deliver, type Flow, firstPacket, needIpv4 } from "../trace/first-packet.ts";
 import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
 import type { Endpoint, TraceResult } from "../trace/result.ts";
@@ -68,8 +67,7 @@ export class ExplainedNode {
 
   /** Throws InputError for a flow of IPv6: the dumps are read for IPv4. */
   explain(flow: Flow, options: ExplainOptions = {}): TraceResult {
-    if (isKey6(flow.dst))
-      throw new InputError({ file: "", line: 0, field: "flow", found: formatFlow(flow), expected: "an IPv4 flow" });
+    needIpv4(flow, "an IPv4 flow");
     const ns = this.#host.root;
     const world = this.#host.world;
     const skb = firstPacket(flow, world);

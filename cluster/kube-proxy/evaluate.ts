@@ -19,9 +19,8 @@ import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { type Family, familyOf, nth, parseCidr } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
-import { InputError } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
-import { deliver, type Flow, firstPacket, formatFlow } from "../trace/first-packet.ts";
+import { deliver, type Flow, firstPacket, formatFlow, needIpv4 } from "../trace/first-packet.ts";
 import { Track } from "../trace/tracer.ts";
 import type { ProxyConfig } from "./config.ts";
 import { KubeProxy } from "./kube-proxy.ts";
@@ -106,10 +105,7 @@ export class FlowEvaluator {
   /** Throws InputError for a flow of IPv6 where only iptables mode knows that. */
   evaluate(flow: Flow): FlowVerdict {
     const { mode } = this.#config;
-    if (isKey6(flow.dst) && mode !== "iptables") {
-      const expected = `an IPv4 flow: IPv6 is evaluated in iptables mode, not in mode ${mode}`;
-      throw new InputError({ file: "", line: 0, field: "flow", found: formatFlow(flow), expected });
-    }
+    if (mode !== "iptables") needIpv4(flow, `an IPv4 flow: IPv6 is evaluated in iptables mode, not in mode ${mode}`);
     const outcomes = this.#eachDestination(flow, () => this.#eachChance(flow)).flatMap((o) => this.#relayed(flow, o));
     const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
     const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";

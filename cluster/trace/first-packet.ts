@@ -56,6 +56,12 @@ export function formatFlow(flow: Flow): string {
   return `${flow.protocol} ${formatIpPort(flow.src, flow.srcPort)} > ${formatIpPort(flow.dst, flow.dstPort)}`;
 }
 
+/** Throws InputError for a flow of IPv6. */
+export function needIpv4(flow: Flow, expected: string): void {
+  if (isKey6(flow.dst))
+    throw new InputError({ file: "flow", line: 0, field: "family", found: formatFlow(flow), expected });
+}
+
 function isPort(n: number): boolean {
   return Number.isInteger(n) && n >= 1 && n <= 65535;
 }

@@ -294,6 +294,20 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
       expect(await backend.nftList(pod)).not.toContain("accept comment");
     });
 
+    it.each([
+      ["IPv4", "192.0.2.1", "192.0.2.2"],
+      ["IPv6", "2001:db8::1", "2001:db8::2"],
+    ])("makes VXLAN devices over %s, with a VTEP for a MAC", async (_, local, remote) => {
+      const [netns, mac] = [pod, "0a:00:00:00:00:09"];
+      const add: RtnlOp = { op: "link.add", netns, name: "ctvx", kind: "vxlan", vni: 7, local, learning: false };
+      await backend.apply([add, { op: "fdb.replace", netns, dev: "ctvx", mac, dst: remote }]);
+      expect((await linkOf(pod, "ctvx"))?.kind).toBe("vxlan");
+      const entry = { dev: "ctvx", mac, dst: remote, state: "permanent" };
+      expect((await backend.fdb(pod)).filter((e) => e.mac === mac)).toEqual([entry]);
+      await backend.apply([{ op: "fdb.del", netns, dev: "ctvx", mac }]);
+      expect((await backend.fdb(pod)).filter((e) => e.mac === mac)).toEqual([]);
+    });
+
     it("refuses a rules text as a whole", async () => {
       const code = await codeOf(
         backend.apply([

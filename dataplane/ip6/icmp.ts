@@ -57,9 +57,8 @@ function echo(ns: NetNs, skb: Skb): void {
   reply.end = reply.transport + len;
   copy(rb, reply.transport, b, th, len);
   icmpv6.setType(rb, reply.transport, icmpv6.ECHO_REPLY);
-  const label = ipv6.flowLabel(b, at);
   const tclass = ipv6.trafficClass(b, at);
-  ipv6.write(rb, reply.network, len, PROTO_ICMPV6, ns.sysctls.hopLimit6, octets6(from), octets6(to), tclass, label);
+  ipv6.write(rb, reply.network, len, PROTO_ICMPV6, ns.sysctls.hopLimit6, octets6(from), octets6(to), tclass, 0);
   icmpv6.setChecksum(rb, reply.transport, 0);
   icmpv6.fillChecksum(rb, reply.transport, len, reply.network);
   reply.dst = dst;

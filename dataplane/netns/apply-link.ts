@@ -5,9 +5,9 @@ import { Ifb } from "../dev/ifb.ts";
 import { type Driver, NetDev } from "../dev/netdev.ts";
 import { Veth } from "../dev/veth.ts";
 import type { Host } from "../host/host.ts";
-import { OVERHEAD, Vxlan, VxlanPort } from "../tunnel/vxlan.ts";
+import { overheadOf, Vxlan, VxlanPort } from "../tunnel/vxlan.ts";
 import { HEADER_LEN as ETHERNET_LEN } from "../wire/ethernet.ts";
-import { parseIpv4 } from "../wire/ipv4-addr.ts";
+import { parseIp } from "../wire/ip-key.ts";
 import { type Mac, parseMac } from "../wire/mac-addr.ts";
 import { PORT_LINUX, VNI_MAX } from "../wire/vxlan.ts";
 import { addLink, randomMac, removeLink, setLinkUp, setMaster, type Undo } from "./link.ts";
@@ -64,9 +64,8 @@ export function addLinkOp(host: Host, op: LinkAdd, undo: Undo[]): void {
 }
 
 function addVxlan(ns: NetNs, op: LinkAdd & { kind: "vxlan" }, mac: Mac, undo: Undo[]): void {
-  const local = parseIpv4(op.local);
-  if (local === undefined)
-    throw new NetlinkError("EINVAL", `link ${op.name}: local ${op.local} is not an IPv4 address`);
+  const local = parseIp(op.local);
+  if (local === undefined) throw new NetlinkError("EINVAL", `link ${op.name}: local ${op.local} is not an IP address`);
   if (op.vni < 0 || op.vni > VNI_MAX)
     throw new NetlinkError("ERANGE", `link ${op.name}: vni ${op.vni} is out of range`);
   const underlay = op.dev === undefined ? undefined : ns.dev(op.dev);
@@ -78,15 +77,24 @@ function addVxlan(ns: NetNs, op: LinkAdd & { kind: "vxlan" }, mac: Mac, undo: Un
     learning: op.learning ?? true,
     ttl: op.ttl ?? 0,
     udpCsum: op.udpCsum ?? true,
+    underlay: underlay ?? null,
   });
-  const mtu = op.mtu ?? (underlay === undefined ? ETH_MTU : underlay.mtu - OVERHEAD - ETHERNET_LEN);
+  // A new one that asks for more gets what there is room for; only a later change is refused.
+  const most = mostOctets(vxlan);
+  const mtu = Math.min(op.mtu ?? (underlay === undefined ? ETH_MTU : most), most);
   const dev = register(ns, op.name, vxlan, mac, mtu, undo);
   vxlan.dev = dev;
   if (!VxlanPort.join(ns, vxlan)) {
     throw new NetlinkError("EEXIST", `link ${op.name}: vni ${op.vni} or UDP port ${vxlan.config.port} is in use`);
   }
   undo.push(() => vxlan.removed(dev));
-  change(dev, op, undo);
+  change(dev, { ...op, mtu }, undo);
+}
+
+/** The largest MTU of a tunnel: what its underlay carries, less the headers (vxlan_config_apply). */
+function mostOctets(vxlan: Vxlan): number {
+  const { underlay, local } = vxlan.config;
+  return underlay === null ? MAX_MTU : Math.max(underlay.mtu - overheadOf(local) - ETHERNET_LEN, MIN_MTU);
 }
 
 export function setLinkOp(host: Host, op: LinkSet, undo: Undo[]): void {
@@ -121,6 +129,8 @@ function register(ns: NetNs, name: string, driver: Driver, mac: Mac, mtu: number
 function change(dev: NetDev, attrs: LinkAttrs, undo: Undo[]): void {
   if (attrs.mtu !== undefined && attrs.mtu !== dev.mtu) {
     const old = dev.mtu;
+    if (dev.driver instanceof Vxlan && attrs.mtu > mostOctets(dev.driver))
+      throw new NetlinkError("EINVAL", `link ${dev.name}: mtu ${attrs.mtu} is more than its underlay has room for`);
     dev.mtu = checkMtu(dev.name, attrs.mtu);
     dev.ns.fib.changed();
     undo.push(() => {

@@ -158,7 +158,15 @@ export function fdbOp(host: Host, op: FdbOp, undo: Undo[]): void {
     });
     if (op.op === "fdb.replace") {
       if (op.dst === undefined) throw new NetlinkError("EINVAL", `forwarding entry ${op.mac}: no destination`);
-      vxlan.setRemote(hi, lo, address(op.dst, "destination"), true, 0);
+      const dst = address(op.dst, "destination");
+      if (isKey6(dst) !== vxlan.six) {
+        const underlay = vxlan.six ? "IPv6" : "IPv4";
+        throw new NetlinkError(
+          "EAFNOSUPPORT",
+          `forwarding entry ${op.mac}: ${op.dst} is not of ${op.dev}, over ${underlay}`,
+        );
+      }
+      vxlan.setRemote(hi, lo, dst, true, 0);
     } else if (!vxlan.fdb.delete(hi, lo)) throw missing(op);
     return;
   }

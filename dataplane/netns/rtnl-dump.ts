@@ -6,7 +6,6 @@ import { type Route, RT_TABLE_LOCAL, RT_TABLE_MAIN } from "../fib/route.ts";
 import { currentState, NUD_NONE, nudName } from "../neigh/neigh.ts";
 import { Vxlan } from "../tunnel/vxlan.ts";
 import { formatIp, isKey6 } from "../wire/ip-key.ts";
-import { formatIpv4 } from "../wire/ipv4-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import { scopeName } from "./apply-net.ts";
 import { vlanHolder } from "./apply-vlan.ts";
@@ -99,7 +98,7 @@ export function dumpFdb(ns: NetNs): FdbInfo[] {
     if (dev.driver instanceof Vxlan) {
       for (const e of dev.driver.fdb.entries()) {
         const state = e.permanent ? "permanent" : "";
-        infos.push({ dev: dev.name, mac: formatMac(e.mac), dst: formatIpv4(e.target.address), state });
+        infos.push({ dev: dev.name, mac: formatMac(e.mac), dst: formatIp(e.target.address), state });
       }
     } else if (dev.driver instanceof Bridge) {
       for (const e of dev.driver.fdb.entries()) {

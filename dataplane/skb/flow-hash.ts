@@ -5,6 +5,7 @@
 import { u32 } from "../wire/bytes.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import type { Skb } from "./skb.ts";
 
 /**
@@ -19,9 +20,15 @@ export function flowHash(skb: Skb, key: number): number {
   if (ethernet.etherType(b, skb.data) === ethernet.ETH_P_IP && skb.end - at >= ipv4.HEADER_LEN) {
     const protocol = ipv4.protocol(b, at);
     h = mix(mix(mix(h, ipv4.src(b, at)), ipv4.dst(b, at)), protocol);
-    const ported = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP || protocol === ipv4.PROTO_SCTP;
     const th = at + ipv4.headerLen(b, at);
-    if (ported && !ipv4.isFragment(b, at) && skb.end - th >= 4) h = mix(h, u32(b, th));
+    if (ported(protocol) && !ipv4.isFragment(b, at) && skb.end - th >= 4) h = mix(h, u32(b, th));
+  } else if (ethernet.etherType(b, skb.data) === ethernet.ETH_P_IPV6 && skb.end - at >= ipv6.HEADER_LEN) {
+    const protocol = ipv6.transportProtocol(b, at, skb.end);
+    h = mix(mix(h, ipv6.flowLabel(b, at)), protocol);
+    for (let i = ipv6.SRC; i < ipv6.HEADER_LEN; i += 4) h = mix(h, u32(b, at + i));
+    const th = ipv6.transportOffset(b, at, skb.end);
+    const whole = th >= 0 && skb.end - th >= 4 && ipv6.fragmentHeader(b, at, skb.end) < 0;
+    if (ported(protocol) && whole) h = mix(h, u32(b, th));
   } else {
     h = mix(mix(h, u32(b, skb.data)), u32(b, skb.data + 8));
   }
@@ -30,6 +37,10 @@ export function flowHash(skb: Skb, key: number): number {
   h ^= h >>> 13;
   skb.hash = h | 0 || 1;
   return skb.hash;
+}
+
+function ported(protocol: number): boolean {
+  return protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP || protocol === ipv4.PROTO_SCTP;
 }
 
 function mix(h: number, word: number): number {

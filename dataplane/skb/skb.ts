@@ -23,8 +23,8 @@ export const CHECKSUM_NONE = 0;
 export const CHECKSUM_UNNECESSARY = 1;
 export const CHECKSUM_PARTIAL = 2;
 
-/** Octets kept free in front of a packet that a socket builds: Ethernet, then IPv4 + UDP + VXLAN + Ethernet twice over. */
-export const HEADROOM = 128;
+/** Octets kept free in front of a packet that a socket builds: Ethernet, then IPv6 + UDP + VXLAN + Ethernet twice over. */
+export const HEADROOM = 160;
 const SMALL = 2048;
 
 export class Skb {

@@ -140,10 +140,12 @@ describe("a VXLAN device", () => {
     expect(udp.verify4(b, at + 20, b.length - at - 20, ip.src(b, at), ip.dst(b, at))).toBe(true);
   });
 
-  it("has fifty octets less MTU than its underlay, and fragments outside where it was given more", () => {
+  it("has fifty octets less MTU than its underlay, and fragments outside where it has more without one", () => {
     const layout = twoNodes();
     expect((layout.nodes[0].root.dev("flannel.1") as NetDev).mtu).toBe(1_450);
     recreate(layout, { mtu: 1_500 });
+    expect((layout.nodes[0].root.dev("flannel.1") as NetDev).mtu).toBe(1_450);
+    recreate(layout, { mtu: 1_500, dev: undefined });
     applyOps(layout.nodes[0], [
       { op: "link.set", netns: "/var/run/netns/pod", name: "eth0", mtu: 1_500 },
       { op: "link.set", netns: "host", name: "veth0", mtu: 1_500 },

@@ -3,33 +3,39 @@
  * entries are configured, or learned from what arrives while learning is on. Devices of one namespace and UDP port share a
  * socket and are told apart by VNI.
  *
- *   ┌ IPv4 20 ┬ UDP 8 ┬ VXLAN 8 ┬ inner Ethernet 14 ┬ inner IP … ┐   50 octets more than the inner packet
+ *   ┌ IPv4 20 or IPv6 40 ┬ UDP 8 ┬ VXLAN 8 ┬ inner Ethernet 14 ┬ inner IP … ┐   50 or 70 octets more than the inner packet
  *
  * Outer header: source port from the inner flow's hash, TTL 64 or as configured, don't-fragment off, TOS 0 but for ECN, which
- * is copied out and, where the underlay was congested, in again (RFC 6040).
- * Left out: multicast groups, IPv6 underlays, metadata mode, GPE, ARP suppression.
+ * is copied out and, where the underlay was congested, in again (RFC 6040). Over IPv6 there is always a checksum, no flow
+ * label, and no fragment: what is too long is answered and dropped.
+ * Left out: multicast groups, metadata mode, GPE, ARP suppression, an inner route that learns its MTU from the outer one's.
  */
 import { Fdb, FdbEntry } from "../bridge/fdb.ts";
 import type { Driver, NetDev } from "../dev/netdev.ts";
 import type { Dst } from "../fib/route.ts";
 import { localOut } from "../ip/output.ts";
+import { localOut6 } from "../ip6/output.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { drop } from "../skb/drop.ts";
 import { flowHash, flowPort } from "../skb/flow-hash.ts";
 import { CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST, type Skb } from "../skb/skb.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import { u16, u32 } from "../wire/bytes.ts";
-import { finish, fold, pseudo4, sum } from "../wire/checksum.ts";
+import { finish, fold, sum } from "../wire/checksum.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
+import { headerLenOf, pseudo, srcAt, writeHeader } from "../wire/ip-header.ts";
+import { formatIp, type IpKey, isKey6 } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { formatIpv4, type Ipv4Addr } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import { formatMac } from "../wire/mac-addr.ts";
 import * as udp from "../wire/udp.ts";
 import * as vxlan from "../wire/vxlan.ts";
 
-/** Octets in front of the inner Ethernet header. */
-export const OVERHEAD: number = ipv4.HEADER_LEN + udp.HEADER_LEN + vxlan.HEADER_LEN;
+/** Octets in front of the inner Ethernet header, by the family of the underlay. */
+export function overheadOf(underlay: IpKey): number {
+  return headerLenOf(underlay) + udp.HEADER_LEN + vxlan.HEADER_LEN;
+}
 
 /** The two low bits of the TOS octet (RFC 3168). */
 const ECN_MASK = 3;
@@ -38,21 +44,26 @@ const ECN_ECT0 = 2;
 const ECN_CE = 3;
 
 /** A remote VTEP, with the route to it. */
-export type Remote = { readonly address: Ipv4Addr; dst: Dst | null };
+export type Remote = { readonly address: IpKey; dst: Dst | null };
 
 export type VxlanConfig = {
   readonly vni: number;
-  readonly local: Ipv4Addr;
+  /** Says of which family the underlay is. */
+  readonly local: IpKey;
   readonly port: number;
   readonly learning: boolean;
   /** 0 takes the host's default. */
   readonly ttl: number;
+  /** The device that it is bound to, for its MTU. */
+  readonly underlay: NetDev | null;
+  /** Over IPv4. */
   readonly udpCsum: boolean;
 };
 
-/** The devices that share a UDP port of a namespace. */
+/** The devices that share a UDP port of a namespace; those of one family are told apart by VNI. */
 export class VxlanPort {
-  readonly devices: Map<number, Vxlan> = new Map();
+  readonly #devices: Map<number, Vxlan> = new Map();
+  readonly #devices6: Map<number, Vxlan> = new Map();
   readonly #socket: UdpSocket;
   readonly #ns: NetNs;
 
@@ -71,14 +82,20 @@ export class VxlanPort {
       port = new VxlanPort(ns, socket);
       ns.vxlanPorts.set(number, port);
     }
-    if (port.devices.has(device.config.vni)) return false;
-    port.devices.set(device.config.vni, device);
+    const devices = port.devices(device.six);
+    if (devices.has(device.config.vni)) return false;
+    devices.set(device.config.vni, device);
     return true;
   }
 
+  /** Those with an underlay of this family. */
+  devices(six: boolean): Map<number, Vxlan> {
+    return six ? this.#devices6 : this.#devices;
+  }
+
   leave(device: Vxlan): void {
-    this.devices.delete(device.config.vni);
-    if (this.devices.size > 0) return;
+    this.devices(device.six).delete(device.config.vni);
+    if (this.#devices.size + this.#devices6.size > 0) return;
     this.#socket.close();
     this.#ns.vxlanPorts.delete(device.config.port);
   }
@@ -89,16 +106,19 @@ export class Vxlan implements Driver {
   readonly linkHeaderLen: number = ethernet.HEADER_LEN;
   readonly config: VxlanConfig;
   readonly fdb: Fdb<Remote> = new Fdb();
+  /** Whether the underlay is IPv6. */
+  readonly six: boolean;
   dev: NetDev | null = null;
   readonly #key: number;
 
   constructor(ns: NetNs, config: VxlanConfig) {
     this.config = config;
+    this.six = isKey6(config.local);
     this.#key = ns.random.u32();
   }
 
   /** Points a MAC at a VTEP. */
-  setRemote(macHi: number, macLo: number, address: Ipv4Addr, permanent: boolean, now: number): void {
+  setRemote(macHi: number, macLo: number, address: IpKey, permanent: boolean, now: number): void {
     this.fdb.set(new FdbEntry<Remote>(macHi, macLo, { address, dst: null }, permanent, now));
   }
 
@@ -123,7 +143,7 @@ export class Vxlan implements Driver {
       remote.dst = dst;
     }
     if (dst.type === "none") {
-      drop(ns, skb, DropReason.IP_OUTNOROUTES, () => `no route to VTEP ${formatIpv4(remote.address)}`);
+      drop(ns, skb, DropReason.IP_OUTNOROUTES, () => `no route to VTEP ${formatIp(remote.address)}`);
       return;
     }
     if (dst.dev === dev) {
@@ -131,28 +151,31 @@ export class Vxlan implements Driver {
         ns,
         skb,
         DropReason.NOT_SPECIFIED,
-        () => `the route to VTEP ${formatIpv4(remote.address)} leads into ${dev.name}`,
+        () => `the route to VTEP ${formatIp(remote.address)} leads into ${dev.name}`,
       );
       return;
     }
     const port = flowPort(flowHash(skb, this.#key), ns.sysctls.localPortMin, ns.sysctls.localPortMax);
-    const at = inner - OVERHEAD;
-    const th = at + ipv4.HEADER_LEN;
+    const overhead = overheadOf(this.config.local);
+    const at = inner - overhead;
+    const th = at + headerLenOf(this.config.local);
     vxlan.write(b, th + udp.HEADER_LEN, this.config.vni);
     const len = skb.end - th;
     udp.write(b, th, port, this.config.port, len);
-    const ttl = this.config.ttl === 0 ? ns.sysctls.defaultTtl : this.config.ttl;
+    const { sysctls } = ns;
+    const ttl = this.config.ttl || (this.six ? sysctls.hopLimit6 : sysctls.defaultTtl);
     // As signed integers: an address above 2^31 would be boxed on its way into a call.
-    const local = (this.config.local | 0) as Ipv4Addr;
-    const to = (remote.address | 0) as Ipv4Addr;
-    ipv4.write(b, at, len + ipv4.HEADER_LEN, ns.takeIpId(), 0, ttl, ipv4.PROTO_UDP, local, to, outerEcn(skb, inner));
+    const local = (this.config.local | 0) as IpKey;
+    const to = (remote.address | 0) as IpKey;
+    const id = this.six ? 0 : ns.takeIpId();
+    writeHeader(b, at, skb.end - at, ipv4.PROTO_UDP, ttl, local, to, outerEcn(skb, inner), id, false);
     skb.innerChecked = skb.csum !== CHECKSUM_NONE;
-    if (this.config.udpCsum) outerChecksum(skb, th, pseudo4(local, to, ipv4.PROTO_UDP, len));
+    if (this.six || this.config.udpCsum) outerChecksum(skb, th, pseudo(local, to, ipv4.PROTO_UDP, len));
     skb.data = at;
     skb.network = at;
     skb.transport = th;
     skb.pktType = PACKET_HOST;
-    skb.protocol = ethernet.ETH_P_IP;
+    skb.protocol = this.six ? ethernet.ETH_P_IPV6 : ethernet.ETH_P_IP;
     skb.dev = null;
     skb.ct = null;
     skb.ctInfo = 0;
@@ -161,10 +184,11 @@ export class Vxlan implements Driver {
     skb.sabotage = false;
     skb.dst = dst;
     if (skb.trace !== null) {
-      const text = `VXLAN vni ${this.config.vni}, +${OVERHEAD + ethernet.HEADER_LEN} octets, inner MTU ${dev.mtu}`;
+      const text = `VXLAN vni ${this.config.vni}, +${overhead + ethernet.HEADER_LEN} octets, inner MTU ${dev.mtu}`;
       skb.trace.report(ns, skb, { step: "encap", dev: dev.name, text });
     }
-    localOut(ns, skb);
+    if (this.six) localOut6(ns, skb);
+    else localOut(ns, skb);
   }
 
   describe(): string {
@@ -181,18 +205,18 @@ export class Vxlan implements Driver {
   }
 
   /** Takes a decapsulated frame, its Ethernet header at `skb.data`. */
-  arrive(skb: Skb, from: Ipv4Addr): void {
+  arrive(skb: Skb, from: IpKey): void {
     const dev = this.dev as NetDev;
     if (this.config.learning) this.#learn(skb, from);
     dev.ns.world.loop.post(dev, skb);
   }
 
-  #learn(skb: Skb, from: Ipv4Addr): void {
+  #learn(skb: Skb, from: IpKey): void {
     const macHi = u16(skb.buf, skb.data + 6);
     const macLo = u32(skb.buf, skb.data + 8);
     const known = this.fdb.get(macHi, macLo);
     const now = (this.dev as NetDev).ns.world.loop.time;
-    const address = (from >>> 0) as Ipv4Addr;
+    const address = (from >>> 0) as IpKey;
     if (known === null || (!known.permanent && known.target.address !== address)) {
       this.setRemote(macHi, macLo, address, false, now);
     } else {
@@ -221,21 +245,39 @@ function outerChecksum(skb: Skb, th: number, pseudo: number): void {
 
 /** The ECN bits for the outer header: the inner ones, but "congested" goes out as "capable". */
 function outerEcn(skb: Skb, inner: number): number {
-  if (ethernet.etherType(skb.buf, inner) !== ethernet.ETH_P_IP) return 0;
-  const ecn = ipv4.tos(skb.buf, inner + ethernet.HEADER_LEN) & ECN_MASK;
-  return ecn === ECN_CE ? ECN_ECT0 : ecn;
+  const tos = innerTos(skb, inner);
+  const ecn = tos & ECN_MASK;
+  return tos < 0 ? 0 : ecn === ECN_CE ? ECN_ECT0 : ecn;
+}
+
+/** TOS or traffic class of the packet in a frame; -1 where it is none of IP. */
+function innerTos(skb: Skb, inner: number): number {
+  const at = inner + ethernet.HEADER_LEN;
+  const left = skb.end - at;
+  switch (ethernet.etherType(skb.buf, inner)) {
+    case ethernet.ETH_P_IP:
+      return left < ipv4.HEADER_LEN ? -1 : ipv4.tos(skb.buf, at);
+    case ethernet.ETH_P_IPV6:
+      return left < ipv6.HEADER_LEN ? -1 : ipv6.trafficClass(skb.buf, at);
+    default:
+      return -1;
+  }
 }
 
 /** Passes an outer mark on to the inner packet; false where that does not do ECN and there is congestion: it is dropped. */
 function copyMark(skb: Skb, inner: number, outer: number): boolean {
-  const b = skb.buf;
-  const at = inner + ethernet.HEADER_LEN;
-  if (ethernet.etherType(b, inner) !== ethernet.ETH_P_IP || skb.end - at < ipv4.HEADER_LEN) return true;
-  const tos = ipv4.tos(b, at);
+  const tos = innerTos(skb, inner);
+  if (tos < 0) return true;
   if ((tos & ECN_MASK) === 0) return outer !== ECN_CE;
   if (outer === ECN_ECT1 && (tos & ECN_MASK) !== ECN_ECT0) return true;
-  ipv4.setTos(b, at, (tos & ~ECN_MASK) | outer);
-  ipv4.fillChecksum(b, at);
+  const at = inner + ethernet.HEADER_LEN;
+  const marked = (tos & ~ECN_MASK) | outer;
+  if (ethernet.etherType(skb.buf, inner) === ethernet.ETH_P_IPV6) {
+    ipv6.setTrafficClass(skb.buf, at, marked);
+    return true;
+  }
+  ipv4.setTos(skb.buf, at, marked);
+  ipv4.fillChecksum(skb.buf, at);
   return true;
 }
 
@@ -249,7 +291,8 @@ function receive(ns: NetNs, skb: Skb): void {
     return;
   }
   const vni = vxlan.vni(b, at);
-  const device = ns.vxlanPorts.get(udp.dstPort(b, skb.transport))?.devices.get(vni);
+  const six = skb.protocol === ethernet.ETH_P_IPV6;
+  const device = ns.vxlanPorts.get(udp.dstPort(b, skb.transport))?.devices(six).get(vni);
   if (device === undefined) {
     drop(ns, skb, DropReason.VXLAN_VNI_NOT_FOUND, () => `no device for VNI ${vni}`);
     return;
@@ -264,16 +307,16 @@ function receive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, DropReason.LOCAL_MAC);
     return;
   }
-  const from = ipv4.srcKey(b, skb.network) as Ipv4Addr;
+  const from = six ? srcAt(b, skb.network) : (ipv4.srcKey(b, skb.network) as IpKey);
   if (skb.trace !== null) {
-    skb.trace.report(ns, skb, { step: "decap", dev: dev.name, text: `VXLAN vni ${vni} from ${formatIpv4(from)}` });
+    skb.trace.report(ns, skb, { step: "decap", dev: dev.name, text: `VXLAN vni ${vni} from ${formatIp(from)}` });
   }
   // The outer sum says that nothing happened to the inner octets on the way, not that they were right before.
   if (skb.csum !== CHECKSUM_PARTIAL || skb.csumStart < inner) {
     skb.csum = skb.innerChecked ? CHECKSUM_UNNECESSARY : CHECKSUM_NONE;
   }
   skb.innerChecked = false;
-  const ecn = ipv4.tos(b, skb.network) & ECN_MASK;
+  const ecn = (six ? ipv6.trafficClass(b, skb.network) : ipv4.tos(b, skb.network)) & ECN_MASK;
   if ((ecn & ECN_ECT1) !== 0 && !copyMark(skb, inner, ecn)) {
     drop(ns, skb, DropReason.NOT_SPECIFIED, () => "congestion on the underlay, and the inner packet does not do ECN");
     return;

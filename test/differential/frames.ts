@@ -3,8 +3,11 @@ import * as arp from "../../dataplane/wire/arp.ts";
 import { fillAt, pseudo4 } from "../../dataplane/wire/checksum.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as icmpv4 from "../../dataplane/wire/icmpv4.ts";
+import * as icmpv6 from "../../dataplane/wire/icmpv6.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { ipv4 as address } from "../../dataplane/wire/ipv4-addr.ts";
+import * as ipv6 from "../../dataplane/wire/ipv6.ts";
+import { ipv6 as address6 } from "../../dataplane/wire/ipv6-addr.ts";
 import { mac } from "../../dataplane/wire/mac-addr.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
@@ -118,6 +121,46 @@ export function tcpPacket(f: IpFields, t: TcpFields, data: Uint8Array = new Uint
   const segment = b.subarray(0, head + data.length);
   tcp.fillChecksum4(segment, 0, segment.length, address(f.src), address(f.dst));
   return ipPacket(f, ipv4.PROTO_TCP, segment);
+}
+
+export type Ip6Fields = {
+  readonly src: string;
+  readonly dst: string;
+  readonly hops?: number;
+  readonly tclass?: number;
+  readonly label?: number;
+};
+
+/** An IPv6 packet around what the next header names. */
+export function ip6Packet(f: Ip6Fields, next: number, payload: Uint8Array): Uint8Array {
+  const b = new Uint8Array(ipv6.HEADER_LEN + payload.length);
+  const hops = f.hops ?? 64;
+  const { src, dst, tclass = 0, label = 0 } = f;
+  ipv6.write(b, 0, payload.length, next, hops, address6(src), address6(dst), tclass, label);
+  b.set(payload, ipv6.HEADER_LEN);
+  return b;
+}
+
+export function udp6Packet(f: Ip6Fields, from: number, to: number, data: Uint8Array, checksum = true): Uint8Array {
+  const segment = new Uint8Array(udp.HEADER_LEN + data.length);
+  segment.set(data, udp.HEADER_LEN);
+  udp.write(segment, 0, from, to, segment.length);
+  const b = ip6Packet(f, ipv4.PROTO_UDP, segment);
+  if (checksum) udp.fillChecksum6(b, ipv6.HEADER_LEN, segment.length, 0);
+  return b;
+}
+
+export function icmp6Packet(f: Ip6Fields, type: number, code: number, rest: number, data: Uint8Array): Uint8Array {
+  const message = new Uint8Array(icmpv6.HEADER_LEN + data.length);
+  icmpv6.write(message, 0, type, code, rest);
+  message.set(data, icmpv6.HEADER_LEN);
+  const b = ip6Packet(f, ipv4.PROTO_ICMPV6, message);
+  icmpv6.fillChecksum(b, ipv6.HEADER_LEN, message.length, 0);
+  return b;
+}
+
+export function echo6Packet(f: Ip6Fields, id: number, seq: number, data: Uint8Array): Uint8Array {
+  return icmp6Packet(f, icmpv6.ECHO_REQUEST, 0, id * 0x10000 + seq, data);
 }
 
 /** Octets that tell their own place. */

@@ -20,8 +20,11 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
     case "link.del":
       return [`${ip} link del ${op.name}`];
     case "addr.add":
-    case "addr.del":
-      return [`${ip} addr ${op.op.slice(5)} ${op.address} dev ${op.dev}${option("scope", op.scope)}`];
+    case "addr.del": {
+      // The emulator asks nobody whether an IPv6 address is in use.
+      const nodad = op.op === "addr.add" && op.address.includes(":") ? " nodad" : "";
+      return [`${ip} addr ${op.op.slice(5)} ${op.address} dev ${op.dev}${option("scope", op.scope)}${nodad}`];
+    }
     case "route.add":
     case "route.replace":
     case "route.del": {

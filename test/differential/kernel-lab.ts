@@ -1,7 +1,8 @@
 /**
  * The lab on the kernel: a namespace for each node and pod, a veth pair for the cable, and in each namespace a packet socket
- * that watches all interfaces (packet-port.pl). IPv6 is off, and so is every offload, so that the frames that the packet
- * sockets see are whole. Namespaces, processes and interfaces are gone after `close`, and at the end of the process.
+ * that watches all interfaces (packet-port.pl). IPv6 is off unless a walk turns it on, and so is every offload, so that the
+ * frames that the packet sockets see are whole; reports of multicast listeners, which the emulator does not send, are left
+ * out. Namespaces, processes and interfaces are gone after `close`, and at the end of the process.
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -27,6 +28,9 @@ export function bridgeFilterMissing(): string | null {
   if (!existsSync(file)) spawnSync("modprobe", ["br_netfilter"], { stdio: "ignore" });
   return existsSync(file) ? null : "needs the kernel module br_netfilter";
 }
+
+/** Where reports of multicast listeners go: the MAC of ff02::16 (RFC 3810). */
+const MLD_REPORTS = "333300000016";
 
 let labs = 0;
 
@@ -118,6 +122,9 @@ export class KernelLab implements Lab {
         `ip netns exec ${ns} sh -c 'for d in all default; do f=/proc/sys/net/ipv6/conf/$d/disable_ipv6; if [ -e $f ]; then echo 1 > $f; fi; done'`,
       );
     }
+    // The emulator has no flow labels of its own.
+    for (const place of PLACES)
+      lines.push(`ip netns exec ${this.#name(place)} sh -c 'echo 0 > /proc/sys/net/ipv6/auto_flowlabels'`);
     // The window scale that a SYN offers follows from the largest receive buffer, whose default differs between kernels.
     for (const place of PLACES) {
       lines.push(`ip netns exec ${this.#name(place)} sh -c 'echo "4096 131072 6291456" > /proc/sys/net/ipv4/tcp_rmem'`);
@@ -161,7 +168,7 @@ export class KernelLab implements Lab {
   #frame(place: Place, line: string): boolean {
     if (!line.startsWith("frame ")) return false;
     const [, dev, direction, hex] = line.split(" ");
-    if (dev === "lo") return true;
+    if (dev === "lo" || hex?.slice(0, 12) === MLD_REPORTS) return true;
     const frame = { direction: direction as "in" | "out", bytes: Uint8Array.from(Buffer.from(hex ?? "", "hex")) };
     const key = `${place}/${dev}`;
     const list = this.#frames.get(key);

@@ -11,14 +11,17 @@
  *  - The transport checksum that an ICMP error quotes: what Linux sends, or the one that the socket left to the device (the
  *    sum of the pseudo-header alone), which is what Linux quotes where offloads are on.
  *  - Checksums over any of these: right on both sides, or 0 on both, or wrong on both.
+ *  - IPv6: the random parts of UDP (a tunnel's source port) and TCP are those above; all else must be the same.
  *
  * A differing field that a rule excuses takes the emulator's value before the octets are compared.
  */
 import { setU16, setU32, u16, u32 } from "../../dataplane/wire/bytes.ts";
-import { fold, pseudo4 } from "../../dataplane/wire/checksum.ts";
+import { fold, pseudo4, verifies } from "../../dataplane/wire/checksum.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as icmpv4 from "../../dataplane/wire/icmpv4.ts";
+import { dstAt, pseudo, srcAt } from "../../dataplane/wire/ip-header.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
+import * as ipv6 from "../../dataplane/wire/ipv6.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
 import * as vxlan from "../../dataplane/wire/vxlan.ts";
@@ -65,8 +68,21 @@ function hex(octet: number | undefined): string {
 }
 
 function ether(k: Uint8Array, o: Uint8Array, off: number, excuses: Excuses): string | null {
-  if (k.length - off < ethernet.HEADER_LEN || ethernet.etherType(o, off) !== ethernet.ETH_P_IP) return null;
-  return packet(k, o, off + ethernet.HEADER_LEN, excuses);
+  if (k.length - off < ethernet.HEADER_LEN) return null;
+  const at = off + ethernet.HEADER_LEN;
+  const type = ethernet.etherType(o, off);
+  if (type === ethernet.ETH_P_IPV6) return packet6(k, o, at, excuses);
+  return type === ethernet.ETH_P_IP ? packet(k, o, at, excuses) : null;
+}
+
+function packet6(k: Uint8Array, o: Uint8Array, at: number, excuses: Excuses): string | null {
+  if (ipv6.check(o, at, o.length) !== 0 || !same(k, o, at, ipv6.HEADER_LEN)) return null;
+  const end = at + ipv6.HEADER_LEN + ipv6.payloadLen(o, at);
+  const th = ipv6.transportOffset(o, at, end);
+  if (th < 0 || ipv6.fragmentHeader(o, at, end) >= 0) return null;
+  const protocol = ipv6.transportProtocol(o, at, end);
+  if (protocol === ipv4.PROTO_UDP) return udpSegment(k, o, at, th, end, excuses);
+  return protocol === ipv4.PROTO_TCP ? tcpSegment(k, o, at, th, end, excuses) : null;
 }
 
 function packet(k: Uint8Array, o: Uint8Array, at: number, excuses: Excuses): string | null {
@@ -96,7 +112,7 @@ function packet(k: Uint8Array, o: Uint8Array, at: number, excuses: Excuses): str
 function udpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: number, x: Excuses): string | null {
   if (udp.check(o, th, end) !== 0 || udp.check(k, th, end) !== 0) return null;
   const verdict = (b: Uint8Array): string =>
-    udp.checksum(b, th) === 0 ? "none" : word(udp.verify4(b, th, udp.length(b, th), ipv4.src(b, at), ipv4.dst(b, at)));
+    udp.checksum(b, th) === 0 ? "none" : word(sums(b, at, th, udp.length(b, th), ipv4.PROTO_UDP));
   if (verdict(k) !== verdict(o)) return `UDP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
   const inner = th + udp.HEADER_LEN;
   if (udp.dstPort(o, th) !== vxlan.PORT_LINUX || vxlan.check(o, inner, end) !== 0) return null;
@@ -106,7 +122,7 @@ function udpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: n
       if (port < EPHEMERAL_MIN || port > EPHEMERAL_MAX)
         return `VXLAN source port ${port} is outside of the ephemeral range`;
     }
-    if (!x.pair(`port ${ipv4.src(o, at)}`, kp, op)) return `VXLAN source port: ${kp} in Linux does not stand for ${op}`;
+    if (!x.pair(`port ${srcAt(o, at)}`, kp, op)) return `VXLAN source port: ${kp} in Linux does not stand for ${op}`;
   }
   const good = verdict(k) === "right";
   const wrong = ether(k, o, inner + vxlan.HEADER_LEN, x);
@@ -115,15 +131,20 @@ function udpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: n
   return wrong;
 }
 
+/** Whether a transport checksum is right. */
+function sums(b: Uint8Array, at: number, th: number, len: number, protocol: number): boolean {
+  return verifies(b, th, len, pseudo(srcAt(b, at), dstAt(b, at), protocol, len));
+}
+
 function tcpSegment(k: Uint8Array, o: Uint8Array, at: number, th: number, end: number, x: Excuses): string | null {
   if (tcp.check(o, th, end) !== 0 || tcp.check(k, th, end) !== 0) return null;
-  const verdict = (b: Uint8Array): string => word(tcp.verify4(b, th, end - th, ipv4.src(b, at), ipv4.dst(b, at)));
+  const verdict = (b: Uint8Array): string => word(sums(b, at, th, end - th, ipv4.PROTO_TCP));
   if (verdict(k) !== verdict(o)) return `TCP checksum: ${verdict(k)} in Linux, ${verdict(o)} here`;
   return same(k, o, th, end - th) ? null : tcpFields(k, o, at, th, x);
 }
 
 function tcpFields(k: Uint8Array, o: Uint8Array, at: number, th: number, x: Excuses): string | null {
-  const ends = [`${ipv4.src(o, at)}:${tcp.srcPort(o, th)}`, `${ipv4.dst(o, at)}:${tcp.dstPort(o, th)}`];
+  const ends = [`${srcAt(o, at)}:${tcp.srcPort(o, th)}`, `${dstAt(o, at)}:${tcp.dstPort(o, th)}`];
   if (!x.apart(`seq ${ends[0]} ${ends[1]}`, tcp.seq(k, th), tcp.seq(o, th))) {
     return `sequence number: ${tcp.seq(k, th)} in Linux does not stand for ${tcp.seq(o, th)}`;
   }

@@ -12,9 +12,11 @@ import { type OutputFormat, paintFor, printResult } from "../print.ts";
 
 type Flags = {
   readonly iptablesSave?: string;
+  readonly ip6tablesSave?: string;
   readonly links?: string;
   readonly addrs?: string;
   readonly routes?: string;
+  readonly routes6?: string;
   readonly neigh?: string;
   readonly ipsetSave?: string;
   readonly ipvsadm?: string;
@@ -31,9 +33,11 @@ export function explainCommand(finish: (code: number) => void): Command {
     .description("say what a node does with a flow's first packet, from the node's own dumps")
     .argument("<flow>", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'")
     .option("--iptables-save <file>", "what iptables-save printed")
+    .option("--ip6tables-save <file>", "what ip6tables-save printed")
     .option("--links <file>", "what `ip -j link` printed")
     .option("--addrs <file>", "what `ip -j addr` printed")
     .option("--routes <file>", "what `ip -j route` printed")
+    .option("--routes6 <file>", "what `ip -j -6 route` printed")
     .option("--neigh <file>", "what `ip -j neigh` printed")
     .option("--ipset-save <file>", "what `ipset save` printed")
     .option("--ipvsadm <file>", "what `ipvsadm -Sn` printed")
@@ -58,8 +62,10 @@ async function explain(text: string, flags: Flags): Promise<number> {
     links: flags.links,
     addrs: flags.addrs,
     routes: flags.routes,
+    routes6: flags.routes6,
     neighs: flags.neigh,
     iptables: flags.iptablesSave,
+    ip6tables: flags.ip6tablesSave,
     ipsets: flags.ipsetSave,
     ipvs: flags.ipvsadm,
     nft: flags.nft,

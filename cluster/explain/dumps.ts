@@ -1,9 +1,10 @@
 /**
- * A node's own dumps as operations: `ip -j link`, `addr`, `route` and `neigh`, iptables-save, ipset save, ipvsadm -Sn, nft
- * list ruleset. What leads off the node is not in them, so every interface but loopback becomes one that takes packets and
- * asks no neighbour.
+ * A node's own dumps as operations: `ip -j link`, `addr`, `route`, `-6 route` and `neigh`, iptables-save, ip6tables-save,
+ * ipset save, ipvsadm -Sn, nft list ruleset. What leads off the node is not in them, so every interface but loopback becomes
+ * one that takes packets and asks no neighbour.
  */
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { formatIp, type IpKey, isKey6, isLinkLocal6, parseIp, parsePrefix } from "../../dataplane/wire/ip-key.ts";
 import { InputError } from "../manifests/input-error.ts";
 
 export type Dump = { readonly file: string; readonly text: string };
@@ -12,15 +13,17 @@ export type Dumps = {
   readonly links?: Dump;
   readonly addrs?: Dump;
   readonly routes?: Dump;
+  readonly routes6?: Dump;
   readonly neighs?: Dump;
   readonly iptables?: Dump;
+  readonly ip6tables?: Dump;
   readonly ipsets?: Dump;
   readonly ipvs?: Dump;
   readonly nft?: Dump;
 };
 
 /** Neighbours that did not answer when they were asked. */
-export type Silent = { readonly dev: string; readonly address: string };
+export type Silent = { readonly dev: string; readonly address: IpKey };
 
 type Item = Readonly<Record<string, unknown>>;
 
@@ -28,24 +31,59 @@ type Item = Readonly<Record<string, unknown>>;
 export function opsOf(dumps: Dumps): RtnlOp[] {
   const links = dumps.links === undefined ? [] : parseList(dumps.links);
   const addrs = dumps.addrs === undefined ? [] : parseList(dumps.addrs);
-  const routes = dumps.routes === undefined ? [] : parseList(dumps.routes);
-  const ops: RtnlOp[] = [{ op: "sysctl.set", netns: "host", key: "net.ipv4.ip_forward", value: "1" }];
-  ops.push(...linkOps(dumps, links, addrs, routes));
-  for (const [i, link] of addrs.entries()) ops.push(...addrOps(dumps.addrs as Dump, link, i));
-  for (const [i, route] of routes.entries()) ops.push(...routeOps(dumps.routes as Dump, route, i));
-  for (const { dev, address, mac } of neighbours(dumps))
-    if (mac !== "") ops.push({ op: "neigh.replace", netns: "host", dev, address, mac });
-  const { ipsets, iptables, ipvs, nft } = dumps;
   const netns = "host";
+  const routes = [dumps.routes, dumps.routes6].flatMap((dump) =>
+    dump === undefined ? [] : parseList(dump).map((route, at) => ({ dump, route, at })),
+  );
+  const ops: RtnlOp[] = [
+    { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
+    { op: "sysctl.set", netns, key: "net.ipv6.conf.all.forwarding", value: "1" },
+    { op: "link.set", netns, name: "lo", up: true },
+  ];
+  const named = routes.map(({ route }) => route);
+  ops.push(...linkOps(dumps, links, addrs, named));
+  for (const [i, link] of addrs.entries()) ops.push(...addrOps(dumps.addrs as Dump, link, i));
+  for (const { dump, route, at } of routes) ops.push(...routeOps(dump, route, at, dump === dumps.routes6));
+  for (const { dev, address, mac } of neighbours(dumps))
+    if (mac !== "") ops.push({ op: "neigh.replace", netns, dev, address: formatIp(address), mac });
+  const { ipsets, iptables, ip6tables, ipvs, nft } = dumps;
   // Rules name sets.
   if (ipsets !== undefined) ops.push({ op: "ipset.restore", netns, text: ipsets.text, source: ipsets.file });
-  if (iptables !== undefined) {
-    const { file: source, text } = iptables;
-    ops.push({ op: "iptables.restore", netns, family: "ipv4", text, noflush: false, source });
+  for (const [family, dump] of [
+    ["ipv4", iptables],
+    ["ipv6", ip6tables],
+  ] as const) {
+    if (dump === undefined) continue;
+    const { file: source, text } = dump;
+    ops.push({ op: "iptables.restore", netns, family, text, noflush: false, source });
   }
   if (ipvs !== undefined) ops.push({ op: "ipvs.restore", netns, text: ipvs.text, source: ipvs.file });
-  if (nft !== undefined) ops.push({ op: "nft.apply", netns, text: nft.text, source: nft.file });
+  if (nft !== undefined) ops.push({ op: "nft.apply", netns, text: ownNftables(nft.text, dumps), source: nft.file });
   return ops;
+}
+
+const IPTABLES_TABLE = /^table (ip6?) (filter|nat|mangle|raw|security) \{/;
+
+/**
+ * The rules of nft's that are not iptables' as well: iptables-nft keeps its tables in nftables, and both dumps show them.
+ * Lines stay where they are.
+ */
+function ownNftables(text: string, { iptables, ip6tables }: Dumps): string {
+  const shared = { ip: isNftBacked(iptables), ip6: isNftBacked(ip6tables) };
+  let skipping = false;
+  const lines = text.split("\n").map((line) => {
+    const family = IPTABLES_TABLE.exec(line)?.[1];
+    if (family !== undefined && shared[family as "ip" | "ip6"]) skipping = true;
+    const skipped = skipping;
+    if (line.startsWith("}")) skipping = false;
+    return skipped ? "" : line;
+  });
+  return lines.join("\n");
+}
+
+/** Whether iptables-nft wrote the dump. */
+function isNftBacked(dump: Dump | undefined): boolean {
+  return dump !== undefined && /^# Generated by .*\(nf_tables\)/m.test(dump.text);
 }
 
 /** The neighbours that the dump says do not answer. */
@@ -58,8 +96,9 @@ type Neighbour = Silent & { readonly mac: string; readonly failed: boolean };
 function neighbours({ neighs }: Dumps): Neighbour[] {
   if (neighs === undefined) return [];
   return parseList(neighs).flatMap((entry, i): Neighbour[] => {
-    const address = textField(neighs, entry, "dst", i);
-    if (address.includes(":")) return [];
+    const dst = textField(neighs, entry, "dst", i);
+    const address = parseIp(dst);
+    if (address === undefined) throw unexpected(neighs, `[${i}].dst`, JSON.stringify(dst), "an address");
     const state = Array.isArray(entry.state) ? entry.state : [];
     const mac =
       typeof entry.lladdr === "string" && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(entry.lladdr) ? entry.lladdr : "";
@@ -94,50 +133,55 @@ function addrOps(dump: Dump, link: Item, at: number): RtnlOp[] {
   const dev = textField(dump, link, "ifname", at);
   const infos = Array.isArray(link.addr_info) ? (link.addr_info as Item[]) : [];
   return infos.flatMap((info): RtnlOp[] => {
-    if (info.family !== "inet" || dev === "lo") return [];
-    const address = `${textField(dump, info, "local", at)}/${String(info.prefixlen ?? 32)}`;
+    if (info.family !== "inet" && info.family !== "inet6") return [];
+    const local = textField(dump, info, "local", at);
+    // Loopback has these by itself.
+    if (dev === "lo" && (local.startsWith("127.") || local === "::1")) return [];
+    const address = `${local}/${String(info.prefixlen ?? (info.family === "inet" ? 32 : 128))}`;
     return [{ op: "addr.add", netns: "host", dev, address }];
   });
 }
 
 const TYPES: ReadonlySet<unknown> = new Set([undefined, "unicast", "blackhole", "unreachable", "prohibit"]);
 
-function routeOps(dump: Dump, route: Item, at: number): RtnlOp[] {
-  if (!TYPES.has(route.type) || route.table === "local" || route.dev === "lo") return [];
-  const dst = textField(dump, route, "dst", at);
-  if (dst.includes(":")) return [];
-  const dev = typeof route.dev === "string" ? { dev: route.dev } : {};
+function routeOps(dump: Dump, route: Item, at: number, six: boolean): RtnlOp[] {
+  const unicast = route.type === undefined || route.type === "unicast";
+  if (!TYPES.has(route.type) || route.table === "local" || (unicast && route.dev === "lo")) return [];
+  const named = textField(dump, route, "dst", at);
+  const dst = named === "default" && six ? "::/0" : named;
+  // Each interface has the route of link-local addresses.
+  const prefix = parsePrefix(dst);
+  if (prefix !== undefined && isKey6(prefix.addr) && isLinkLocal6(prefix.addr)) return [];
+  const dev = unicast && typeof route.dev === "string" ? { dev: route.dev } : {};
   const via = typeof route.gateway === "string" ? { via: route.gateway, onlink: route.dev !== undefined } : {};
   const src = typeof route.prefsrc === "string" ? { src: route.prefsrc } : {};
   const metric = typeof route.metric === "number" ? { metric: route.metric } : {};
-  const type = route.type === undefined ? {} : { type: route.type as "blackhole" };
+  const type = unicast ? {} : { type: route.type as "blackhole" };
   return [{ op: "route.replace", netns: "host", dst, ...dev, ...via, ...src, ...metric, ...type }];
 }
 
-function parseList({ file, text }: Dump): readonly Item[] {
+function parseList(dump: Dump): readonly Item[] {
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = JSON.parse(dump.text);
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message : "no JSON";
-    throw new InputError({ file, line: 0, field: "JSON", found, expected: "what `ip -j` prints" }, { cause });
+    throw unexpected(dump, "JSON", cause instanceof Error ? cause.message : "no JSON", "what `ip -j` prints", cause);
   }
   if (!Array.isArray(value) || !value.every((v) => typeof v === "object" && v !== null)) {
-    throw new InputError({
-      file,
-      line: 0,
-      field: "document",
-      found: JSON.stringify(value).slice(0, 40),
-      expected: "a list of objects, as `ip -j` prints",
-    });
+    const found = JSON.stringify(value).slice(0, 40);
+    throw unexpected(dump, "document", found, "a list of objects, as `ip -j` prints");
   }
   // `ip -j addr show dev X` pads its list with empty objects.
   return (value as Item[]).filter((item) => Object.keys(item).length > 0);
 }
 
-function textField({ file }: Dump, item: Item, field: string, at: number): string {
+function textField(dump: Dump, item: Item, field: string, at: number): string {
   const value = item[field];
   if (typeof value === "string" && value !== "") return value;
   const found = value === undefined ? "nothing" : JSON.stringify(value);
-  throw new InputError({ file, line: 0, field: `[${at}].${field}`, found, expected: "a name or an address" });
+  throw unexpected(dump, `[${at}].${field}`, found, "a name or an address");
+}
+
+function unexpected({ file }: Dump, field: string, found: string, expected: string, cause?: unknown): InputError {
+  return new InputError({ file, line: 0, field, found, expected }, cause === undefined ? {} : { cause });
 }

@@ -3,22 +3,24 @@
  * come in by, and walks the emulated stack with exactly those addresses, routes and rules.
  *
  * Taken as given: forwarding is on, neighbours answer unless a dump says that they did not, and whatever is for the node
- * itself finds a listener. Left out: policy rules, bridges as bridges (a bridge here is an interface that takes packets), IPv6.
+ * itself finds a listener. Left out: policy rules, bridges as bridges (a bridge here is an interface that takes packets).
  */
 import { EmulatedBackend } from "../../backend/emulated.ts";
 import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
-import { localOut } from "../../dataplane/ip/output.ts";
+import { localOutEither } from "../../dataplane/ip6/either.ts";
 import { neighFor } from "../../dataplane/neigh/neigh.ts";
+import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { type NetlinkError, NetlinkError as NetlinkFailure, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { completeChecksum } from "../../dataplane/skb/partial-checksum.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
+import { SctpListener } from "../../dataplane/sock/sctp.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import { formatIpv4, ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIp } from "../../dataplane/wire/ip-key.ts";
 import { InputError } from "../manifests/input-error.ts";
-import { deliver, type Flow, firstPacket, needIpv4 } from "../trace/first-packet.ts";
+import { deliver, type Flow, firstPacket } from "../trace/first-packet.ts";
 import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
 import type { Endpoint, TraceResult } from "../trace/result.ts";
@@ -59,15 +61,13 @@ export class ExplainedNode {
     // Nobody is there to answer ARP: neighbours need not be asked, but for those that are known not to answer.
     for (const { dev: name, address } of silentOf(dumps)) {
       const dev = host.root.dev(name);
-      if (dev !== undefined) neighFor(dev, ipv4(address));
+      if (dev !== undefined) neighFor(dev, address);
     }
     for (const dev of host.root.devs.values()) dev.noarp = true;
     return new ExplainedNode(host);
   }
 
-  /** Throws InputError for a flow of IPv6: the dumps are read for IPv4. */
   explain(flow: Flow, options: ExplainOptions = {}): TraceResult {
-    needIpv4(flow, "an IPv4 flow");
     const ns = this.#host.root;
     const world = this.#host.world;
     const skb = firstPacket(flow, world);
@@ -77,13 +77,19 @@ export class ExplainedNode {
       reply = track;
       return true;
     });
-    skb.trace = forward;
-    const stop = this.#listen(flow);
+    const listeners = new Listeners(ns, flow.protocol);
+    skb.trace = {
+      report: (at, packet, step) => {
+        forward.report(at, packet, step);
+        listeners.on(forward.events.at(-1)?.tuple.dstPort ?? 0);
+      },
+      answer: () => forward.answer(),
+    };
     try {
       if (ns.fib.isLocal(flow.src)) {
         skb.dst = ns.fib.dst(flow.dst);
         completeChecksum(skb);
-        localOut(ns, skb);
+        localOutEither(ns, skb);
       } else {
         const dev = this.#inputOf(flow, options.input);
         dev.up = true;
@@ -91,7 +97,7 @@ export class ExplainedNode {
       }
       world.loop.run({ deadline: world.loop.time + PATIENCE });
     } finally {
-      stop();
+      listeners.close();
     }
     return this.#judge(flow, forward, reply, options);
   }
@@ -110,9 +116,9 @@ export class ExplainedNode {
     const source: Endpoint = {
       kind: "External",
       namespace: "",
-      name: formatIpv4(flow.src),
+      name: formatIp(flow.src),
       node: "",
-      ip: formatIpv4(flow.src),
+      ip: formatIp(flow.src),
       port: flow.srcPort,
     };
     const observed = { forward, reply, answered: false, error: reply === null ? null : "ECONNREFUSED", recorder: null };
@@ -135,7 +141,7 @@ export class ExplainedNode {
     const ns = this.#host.root;
     const dev = name === undefined ? ns.fib.dst(flow.src).dev : ns.dev(name);
     if (dev !== null && dev !== undefined && dev.name !== "lo") return dev;
-    const found = name ?? `no route to ${formatIpv4(flow.src)}`;
+    const found = name ?? `no route to ${formatIp(flow.src)}`;
     const names = [...ns.devsByName.keys()].filter((n) => n !== "lo").join(", ");
     throw new InputError({
       file: "command line",
@@ -145,16 +151,37 @@ export class ExplainedNode {
       expected: `one of ${names || "(no interfaces)"}`,
     });
   }
+}
 
-  #listen({ protocol, dstPort }: Flow): () => void {
-    const ns = this.#host.root;
-    const sockets = [
-      TcpListener.listen(ns, ANY, dstPort, () => ({ data: () => {} })),
-      protocol === "UDP" ? UdpSocket.bind(ns, ANY, dstPort, { datagram: () => {} }) : null,
-    ];
-    return () => {
-      for (const socket of sockets) socket?.close();
-    };
+/** Listeners of the node, one on each port that the packet is for on its way. */
+class Listeners {
+  readonly #ns: NetNs;
+  readonly #protocol: Flow["protocol"];
+  readonly #sockets = new Map<number, { close(): void } | null>();
+
+  constructor(ns: NetNs, protocol: Flow["protocol"]) {
+    this.#ns = ns;
+    this.#protocol = protocol;
+  }
+
+  on(port: number): void {
+    if (port === 0 || this.#sockets.has(port)) return;
+    this.#sockets.set(port, this.#open(port));
+  }
+
+  #open(port: number): { close(): void } | null {
+    switch (this.#protocol) {
+      case "TCP":
+        return TcpListener.listen(this.#ns, ANY, port, () => ({ data: () => {} }));
+      case "UDP":
+        return UdpSocket.bind(this.#ns, ANY, port, { datagram: () => {} });
+      case "SCTP":
+        return SctpListener.listen(this.#ns, ANY, port);
+    }
+  }
+
+  close(): void {
+    for (const socket of this.#sockets.values()) socket?.close();
   }
 }
 
@@ -164,7 +191,7 @@ function leaves(reply: Track | null): boolean {
 
 function end(kind: string, name: string, { tuple }: Event): Endpoint {
   const port = tuple.dstPort === 0 ? null : tuple.dstPort;
-  return { kind, namespace: "", name, node: NODE, ip: formatIpv4(tuple.dst), port };
+  return { kind, namespace: "", name, node: NODE, ip: formatIp(tuple.dst), port };
 }
 
 /** Answers of the node's stand-in listener say nothing about the node. */
@@ -202,6 +229,6 @@ function fileOf(op: RtnlOp, dumps: Dumps): string {
     case "link.add":
       return dumps.links?.file ?? dumps.addrs?.file ?? "";
     default:
-      return dumps.routes?.file ?? "";
+      return (op.op === "route.replace" && op.dst.includes(":") ? dumps.routes6 : dumps.routes)?.file ?? "";
   }
 }

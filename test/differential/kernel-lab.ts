@@ -4,9 +4,8 @@
  * frames that the packet sockets see are whole; reports of multicast listeners, which the emulator does not send, are left
  * out. Namespaces, processes and interfaces are gone after `close`, and at the end of the process.
  */
-import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { threadId } from "node:worker_threads";
@@ -14,6 +13,7 @@ import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { kernelScript } from "./kernel-commands.ts";
 import type { Frame, Frames, Lab } from "./lab.ts";
 import { NODES, nodeOps, PLACES, type Place } from "./layout.ts";
+import { LineProcess } from "./line-process.ts";
 
 /** Milliseconds without a frame that count as silence, and how long frames that must come may take. */
 const SILENCE = 25;
@@ -34,53 +34,12 @@ const MLD_REPORTS = "333300000016";
 
 let labs = 0;
 
-/** A child process that answers lines: each command waits for its answer. */
-class Helper {
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #waiting: { resolve(line: string): void; reject(error: Error): void }[] = [];
-  readonly #exited: Promise<void>;
-  #stderr = "";
-
-  constructor(ns: string, argv: readonly string[], other: (line: string) => boolean) {
-    this.#child = spawn("ip", ["netns", "exec", ns, ...argv]);
-    this.#exited = new Promise((resolve) => this.#child.once("close", () => resolve()));
-    this.#child.stderr.on("data", (data) => {
-      this.#stderr += data;
-    });
-    createInterface({ input: this.#child.stdout }).on("line", (line) => {
-      if (other(line)) return;
-      const next = this.#waiting.shift();
-      if (line.startsWith("error ")) next?.reject(new Error(line.slice(6)));
-      else next?.resolve(line);
-    });
-    void this.#exited.then(() => {
-      for (const w of this.#waiting.splice(0)) w.reject(new Error(`${argv[0]} ended: ${this.#stderr}`));
-    });
-  }
-
-  answer(): Promise<string> {
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
-  }
-
-  ask(line: string): Promise<string> {
-    this.#child.stdin.write(`${line}\n`);
-    return this.answer();
-  }
-
-  async end(): Promise<void> {
-    this.#child.stdin.end();
-    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 2_000);
-    await this.#exited;
-    clearTimeout(timer);
-  }
-}
-
 export class KernelLab implements Lab {
   readonly #prefix: string;
   readonly #expected: readonly number[];
   readonly #frames = new Map<string, Frame[]>();
-  readonly #taps = new Map<Place, Helper>();
-  readonly #agents = new Map<Place, Helper>();
+  readonly #taps = new Map<Place, LineProcess>();
+  readonly #agents = new Map<Place, LineProcess>();
   readonly #onExit: () => void;
   #seen = 0;
   #lastAt = 0;
@@ -158,7 +117,7 @@ export class KernelLab implements Lab {
     const program = fileURLToPath(new URL("packet-port.pl", import.meta.url));
     const ready: Promise<string>[] = [];
     for (const place of PLACES) {
-      const tap = new Helper(this.#name(place), ["perl", program], (line) => this.#frame(place, line));
+      const tap = new LineProcess(this.#name(place), ["perl", program], (line) => this.#frame(place, line));
       this.#taps.set(place, tap);
       ready.push(tap.answer());
     }
@@ -205,7 +164,7 @@ export class KernelLab implements Lab {
     let agent = this.#agents.get(place);
     if (agent === undefined) {
       const program = fileURLToPath(new URL("socket-agent.mjs", import.meta.url));
-      agent = new Helper(this.#name(place), [process.execPath, program], () => false);
+      agent = new LineProcess(this.#name(place), [process.execPath, program], () => false);
       this.#agents.set(place, agent);
     }
     return JSON.parse(await agent.ask(JSON.stringify(command)));

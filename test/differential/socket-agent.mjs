@@ -6,22 +6,23 @@ import readline from "node:readline";
 const sockets = new Map();
 
 const commands = {
-  udpBind({ port, echo }) {
-    const socket = dgram.createSocket("udp4");
+  // `both`: of both families.
+  udpBind({ port, echo, both = false }) {
+    const socket = dgram.createSocket(both ? "udp6" : "udp4");
     sockets.set(port, socket);
     if (echo) socket.on("message", (data, from) => socket.send(data, from.port, from.address));
     socket.on("error", () => {});
-    return new Promise((resolve) => socket.bind(port, "0.0.0.0", () => resolve("")));
+    return new Promise((resolve) => socket.bind(port, both ? "::" : "0.0.0.0", () => resolve("")));
   },
   udpSend({ port, to, toPort, text }) {
     return new Promise((resolve) => sockets.get(port).send(text, toPort, to, (error) => resolve(error?.code ?? "")));
   },
-  tcpServe({ port, response }) {
+  tcpServe({ port, response, both = false }) {
     const server = net.createServer({ noDelay: true }, (socket) => {
       socket.once("data", () => socket.end(response));
       socket.on("error", () => {});
     });
-    return new Promise((resolve) => server.listen(port, "0.0.0.0", () => resolve("")));
+    return new Promise((resolve) => server.listen(port, both ? "::" : "0.0.0.0", () => resolve("")));
   },
   tcpRequest({ port, to, toPort, request }) {
     return new Promise((resolve) => {

@@ -17,7 +17,7 @@ import { type Flow, firstPacket } from "../../cluster/trace/first-packet.ts";
 import { tupleOf } from "../../cluster/trace/tracer.ts";
 import { World } from "../../dataplane/host/world.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
-import { formatIpPort } from "../../dataplane/wire/ip-key.ts";
+import { formatIp, formatIpPort, isKey6 } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { PROTO_ICMPV6 } from "../../dataplane/wire/ipv4.ts";
 import * as ipv6 from "../../dataplane/wire/ipv6.ts";
@@ -32,15 +32,14 @@ const DEVICE: Readonly<Record<End, string>> = { outside: "eth0", a: "cni0", b: "
 const NODE_MAC = { outside: "02:00:00:00:00:11", a: "0a:58:0a:f4:01:01", b: "0a:58:0a:f4:01:01" } as const;
 const END_MAC = { outside: "02:00:00:00:00:01", a: "0a:58:0a:f4:01:02", b: "0a:58:0a:f4:01:03" } as const;
 
-/** Milliseconds without a frame that count as silence; and how long packets that must come may take. */
+/** Milliseconds without a frame that count as silence; and how long packets that should come may take. */
 const SILENCE = 30;
 const PATIENCE = 3_000;
-/** Where all have gone missing: longer than a neighbour is asked in vain. */
-const LOST = 1000;
 
 export type NodeTool = "iptables-nft" | "iptables-legacy" | "ip6tables-nft" | "ip6tables-legacy";
 
-type Arrival = { readonly end: End; readonly bytes: Uint8Array };
+/** What is being asked, and what has become of its packets so far. */
+type Question = { readonly flow: Flow; readonly count: number; readonly told: string[] };
 
 let nodes = 0;
 
@@ -50,7 +49,7 @@ export class KernelNode {
   readonly #taps = new Map<End, LineProcess>();
   readonly #onExit = (): void => this.#remove();
   #agent: LineProcess | null = null;
-  #arrivals: Arrival[] = [];
+  #asked: Question | null = null;
   #lastAt = 0;
 
   private constructor() {
@@ -142,7 +141,7 @@ export class KernelNode {
     lines.push(
       set(node, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.route_localnet=1"),
       // Errors as many as there are packets, and none about better ways.
-      set(node, "net.ipv4.icmp_ratemask=0", "net.ipv6.icmp.ratelimit=0", "net.ipv4.conf.all.send_redirects=0"),
+      set(node, "net.ipv4.icmp_ratemask=0", "net.ipv6.icmp.ratemask=", "net.ipv4.conf.all.send_redirects=0"),
       set(node, "net.ipv4.conf.eth0.send_redirects=0", "net.ipv4.conf.cni0.send_redirects=0"),
       `ip -n ${node} route add default via 192.168.0.1`,
       `ip -n ${node} route add 10.244.2.0/24 via 192.168.0.12 dev eth0`,
@@ -178,9 +177,13 @@ export class KernelNode {
     const program = fileURLToPath(new URL("socket-agent.mjs", import.meta.url));
     this.#agent = new LineProcess(this.#ns("node"), [process.execPath, program], () => false);
     for (const port of ports) {
-      await this.#agent.ask(JSON.stringify({ do: "udpBind", port, echo: true, both: true }));
-      await this.#agent.ask(JSON.stringify({ do: "tcpServe", port, response: "", both: true }));
+      await this.#ask({ do: "udpBind", port, echo: true, six: true });
+      await this.#ask({ do: "tcpServe", port, response: "", six: true });
     }
+  }
+
+  async #ask(command: Readonly<Record<string, unknown>>): Promise<unknown> {
+    return JSON.parse((await this.#agent?.ask(JSON.stringify(command))) ?? "");
   }
 
   #frame(end: End, line: string): boolean {
@@ -188,8 +191,11 @@ export class KernelNode {
     const [, dev, direction, hex = ""] = line.split(" ");
     if (dev !== "eth0" || direction !== "in") return true;
     const bytes = Uint8Array.from(Buffer.from(hex, "hex"));
-    if (!isAboutFlow(bytes)) return true;
-    this.#arrivals.push({ end, bytes });
+    const asked = this.#asked;
+    if (asked === null || !isAboutFlow(bytes)) return true;
+    const outcome = outcomeOf(asked, end, bytes);
+    if (outcome === null) return true;
+    asked.told.push(outcome);
     this.#lastAt = performance.now();
     return true;
   }
@@ -219,30 +225,44 @@ export class KernelNode {
 
   /**
    * Sends `count` first packets of a flow, each from the next source port, which no flow had before, and tells what became
-   * of them, each kind once: "eth0 10.244.2.5:8080" and whether masqueraded, "node", "rejected", "dropped".
+   * of them, each kind once: "eth0 10.244.2.5:8080" and whether masqueraded, "node", "rejected", "dropped". Of so many,
+   * `expected`, something is heard, if all is as it should be: a slow machine is given time for them.
    */
-  async outcomes(end: End, flow: Flow, count: number): Promise<readonly string[]> {
-    this.#arrivals = [];
+  async outcomes(from: End | "node", flow: Flow, count: number, expected: number): Promise<readonly string[]> {
+    const told: string[] = [];
+    this.#asked = { flow, count, told };
     const start = performance.now();
-    const sent: Promise<string>[] = [];
-    for (let i = 0; i < count; i++) {
-      const skb = firstPacket({ ...flow, srcPort: flow.srcPort + i }, this.#world);
-      const frame = ether(NODE_MAC[end], END_MAC[end], skb.protocol, skb.buf.slice(skb.network, skb.end));
-      this.#world.pool.free(skb);
-      const tap = this.#taps.get(end) as LineProcess;
-      sent.push(tap.ask(`send eth0 ${Buffer.from(frame).toString("hex")}`));
-    }
-    await Promise.all(sent);
+    if (from === "node") await this.#sendLocal(flow, count);
+    else await this.#send(from, flow, count);
     for (;;) {
       const now = performance.now();
       const quiet = now - Math.max(this.#lastAt, start) >= SILENCE;
-      if (quiet && (this.#arrivals.length >= count || now - start > LOST)) break;
-      if (now - start > PATIENCE) break;
+      if (quiet && (told.length >= expected || now - start > PATIENCE)) break;
       await delay(5);
     }
-    const told = this.#arrivals.flatMap(({ end: at, bytes }) => outcomeOf(flow, count, at, bytes) ?? []);
+    this.#asked = null;
     if (told.length < count) told.push("dropped");
     return [...new Set(told)].sort();
+  }
+
+  async #send(end: End, flow: Flow, count: number): Promise<void> {
+    const tap = this.#taps.get(end) as LineProcess;
+    const sent = Array.from({ length: count }, (_, i) => {
+      const skb = firstPacket({ ...flow, srcPort: flow.srcPort + i }, this.#world);
+      const frame = ether(NODE_MAC[end], END_MAC[end], skb.protocol, skb.buf.slice(skb.network, skb.end));
+      this.#world.pool.free(skb);
+      return tap.ask(`send eth0 ${Buffer.from(frame).toString("hex")}`);
+    });
+    await Promise.all(sent);
+  }
+
+  /** Datagrams from the node's own sockets; an answer to them would not be seen. */
+  async #sendLocal(flow: Flow, count: number): Promise<void> {
+    for (let port = flow.srcPort; port < flow.srcPort + count; port++) {
+      await this.#ask({ do: "udpBind", port, echo: false, six: isKey6(flow.dst) });
+      await this.#ask({ do: "udpSend", port, to: formatIp(flow.dst), toPort: flow.dstPort, text: "" });
+      await this.#ask({ do: "udpClose", port });
+    }
   }
 
   async close(): Promise<void> {
@@ -282,7 +302,7 @@ function headerOf(frame: Uint8Array): { readonly protocol: number; readonly tran
 const ICMP_HEADER = 8;
 
 /** Null for what belongs to an earlier flow, as an answer that is sent again. */
-function outcomeOf(flow: Flow, count: number, end: End, frame: Uint8Array): string | null {
+function outcomeOf({ flow, count }: Question, end: End, frame: Uint8Array): string | null {
   const { protocol, transport } = headerOf(frame);
   const ours = (port: number): boolean => port >= flow.srcPort && port < flow.srcPort + count;
   if (protocol !== ipv4.PROTO_TCP && protocol !== ipv4.PROTO_UDP)

@@ -6,23 +6,26 @@ import readline from "node:readline";
 const sockets = new Map();
 
 const commands = {
-  // `both`: of both families.
-  udpBind({ port, echo, both = false }) {
-    const socket = dgram.createSocket(both ? "udp6" : "udp4");
+  // `six`: of IPv6, and where it is bound to all addresses of IPv4 too.
+  udpBind({ port, echo, six = false }) {
+    const socket = dgram.createSocket(six ? "udp6" : "udp4");
     sockets.set(port, socket);
     if (echo) socket.on("message", (data, from) => socket.send(data, from.port, from.address));
     socket.on("error", () => {});
-    return new Promise((resolve) => socket.bind(port, both ? "::" : "0.0.0.0", () => resolve("")));
+    return new Promise((resolve) => socket.bind(port, six ? "::" : "0.0.0.0", () => resolve("")));
+  },
+  udpClose({ port }) {
+    return new Promise((resolve) => sockets.get(port).close(() => resolve("")));
   },
   udpSend({ port, to, toPort, text }) {
     return new Promise((resolve) => sockets.get(port).send(text, toPort, to, (error) => resolve(error?.code ?? "")));
   },
-  tcpServe({ port, response, both = false }) {
+  tcpServe({ port, response, six = false }) {
     const server = net.createServer({ noDelay: true }, (socket) => {
       socket.once("data", () => socket.end(response));
       socket.on("error", () => {});
     });
-    return new Promise((resolve) => server.listen(port, both ? "::" : "0.0.0.0", () => resolve("")));
+    return new Promise((resolve) => server.listen(port, six ? "::" : "0.0.0.0", () => resolve("")));
   },
   tcpRequest({ port, to, toPort, request }) {
     return new Promise((resolve) => {

@@ -10,6 +10,7 @@ import type { NetNs } from "../dataplane/netns/netns.ts";
 import { FlannelAgent } from "./agents/flannel/agent.ts";
 import { flannelConf } from "./agents/flannel/net-conf.ts";
 import { ClusterError } from "./api/cluster-error.ts";
+import { familyOf } from "./api/ip.ts";
 import { formatPath } from "./api/issue.ts";
 import { type KubeObject, keyOf } from "./api/meta.ts";
 import type { Node } from "./api/node.ts";
@@ -27,9 +28,10 @@ import { InputError, type InputIssue } from "./manifests/input-error.ts";
 import { loadManifests, type Origin } from "./manifests/load.ts";
 import type { Source } from "./manifests/sources.ts";
 import { addressPlan } from "./node/address-plan.ts";
+import { type CidrPair, checkNetworks, familiesOf, parseCidrPair } from "./node/cidr-settings.ts";
 import { conflistOf, FLANNEL_BACKENDS, type Network } from "./node/conflists.ts";
 import { EmulatedNode } from "./node/emulated-node.ts";
-import { LOAD_BALANCER_CIDR, LoadBalancer } from "./node/load-balancer.ts";
+import { LOAD_BALANCER_CIDRS, LoadBalancer } from "./node/load-balancer.ts";
 import { API_PORT, bootControlPlane, bootOutside } from "./node/outside.ts";
 import { Workloads } from "./node/workloads.ts";
 import { MemoryStore } from "./store/store-memory.ts";
@@ -54,11 +56,11 @@ export type ClusterOptions = {
   /** MTU of the underlay; 1500. */
   readonly mtu?: number;
   readonly seed?: number;
-  /** "10.244.0.0/16". */
+  /** Where pods get their addresses: "10.244.0.0/16", or one CIDR of each family with a comma, primary first. */
   readonly clusterCidr?: string;
-  /** "10.96.0.0/12". */
+  /** Where Services get them, in the same words; "10.96.0.0/12". */
   readonly serviceCidr?: string;
-  /** Where addresses of load balancers come from; "198.51.100.128/25". */
+  /** Where addresses of load balancers come from, in the same words; "198.51.100.128/25,2001:db8:1b::/112". */
   readonly loadBalancerCidr?: string;
   /** One way on the underlay, in milliseconds of virtual time; 0.05. */
   readonly delay?: number;
@@ -95,32 +97,37 @@ export async function boot(options: ClusterOptions): Promise<Parts> {
 }
 
 async function bootParts(options: ClusterOptions, origins: Map<string, Origin>): Promise<Parts> {
-  const { clusterCidr = "10.244.0.0/16", serviceCidr = "10.96.0.0/12", mtu = 1500, seed = 1 } = options;
+  const { mtu = 1500, seed = 1 } = options;
+  const clusterCidrs = parseCidrPair(options.clusterCidr ?? "10.244.0.0/16", "clusterCidr");
+  const serviceCidrs = parseCidrPair(options.serviceCidr ?? "10.96.0.0/12", "serviceCidr");
+  const families = familiesOf(clusterCidrs);
   const network = options.network ?? "flannel-vxlan";
   const { proxyConfig = {} } = options;
   const proxyMode = options.proxyMode ?? proxyConfig.mode ?? "iptables";
   const { objects, warnings } = loadManifests(options.sources);
   const given = objects.map((o) => o.object).filter((o): o is Node => o.kind === "Node");
-  const plan = addressPlan(given, options.nodes);
+  const plan = addressPlan(given, options.nodes, families);
+  checkNetworks(clusterCidrs, serviceCidrs, plan.networks);
+  checkProxyMode(proxyMode, serviceCidrs);
   const world = new World(seed);
   const underlay = new Underlay(world, { delay: options.delay ?? 0.05 });
   const store = new MemoryStore(world.loop);
-  const { router, external } = await bootOutside(world, underlay, plan.router, mtu);
-  const controlPlane = await bootControlPlane(world, underlay, plan.apiServer, plan.gateway, mtu);
+  const { router, external } = await bootOutside(world, underlay, plan, mtu);
+  const controlPlane = await bootControlPlane(world, underlay, plan, mtu);
 
   const nodes = new Map<string, EmulatedNode>();
   const proxies = new Map<string, KubeProxy>();
   const agents: Controller[] = [];
   const wired: KubeletNode[] = [];
-  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: clusterCidr, ...proxyConfig, mode: proxyMode };
-  const conf = flannelConf(clusterCidr, FLANNEL_BACKENDS[network]);
-  for (const [i, { name, address }] of plan.nodes.entries()) {
+  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: clusterCidrs.join(","), ...proxyConfig, mode: proxyMode };
+  const conf = flannelConf(clusterCidrs, FLANNEL_BACKENDS[network]);
+  for (const [i, { name, addresses }] of plan.nodes.entries()) {
     const conflist = conflistOf(network);
-    const { gateway } = plan;
-    const node = await EmulatedNode.boot(world, underlay, { name, index: i + 1, address, gateway, mtu, conflist });
+    const { gateways } = plan;
+    const node = await EmulatedNode.boot(world, underlay, { name, index: i + 1, addresses, gateways, mtu, conflist });
     nodes.set(name, node);
-    const { backend, files, ip } = node;
-    wired.push({ name, ips: [ip], backend, network: node });
+    const { backend, files, ips } = node;
+    wired.push({ name, ips, backend, network: node });
     const connections = (service: string, destination: string): number =>
       connectionsOf(node.host.root, service, destination);
     const proxy = new KubeProxy({
@@ -128,12 +135,13 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
       backend,
       config,
       connections,
-      serviceCidrs: [serviceCidr],
+      families: familiesOf(serviceCidrs),
+      serviceCidrs,
       sockets: node.host.root,
     });
     proxies.set(name, proxy);
     const writeSubnetEnv = (text: string): void => void files.write(SUBNET_ENV, text);
-    const device = { dev: "eth0", address, mtu };
+    const device = { dev: "eth0", addresses, mtu };
     agents.push(
       new FlannelAgent({ nodeName: name, store, backend, conf, underlay: device, salt: seed, writeSubnetEnv }),
     );
@@ -148,10 +156,13 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   const dns = new DnsServer(new KubernetesZone(store), { upstream: NO_SUCH_NAME });
   const workloads = new Workloads(store, dns, netnsOf);
   const standard = standardControllers(store, {
-    serviceCidr,
-    clusterCidr,
+    serviceCidr: serviceCidrs,
+    clusterCidr: clusterCidrs,
     seed,
-    loadBalancerCidr: options.loadBalancerCidr ?? LOAD_BALANCER_CIDR,
+    loadBalancerCidr:
+      options.loadBalancerCidr === undefined
+        ? familiesOf(serviceCidrs).map((family) => LOAD_BALANCER_CIDRS[family])
+        : parseCidrPair(options.loadBalancerCidr, "loadBalancerCidr"),
   });
   const manager = new Manager(store, [
     ...standard,
@@ -160,13 +171,15 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     workloads,
     new LoadBalancer(store, router, external),
   ]);
-  const apiServer = { ip: plan.apiServer.split("/")[0] ?? "", port: API_PORT };
+  const [serviceCidr = ""] = serviceCidrs;
+  const apiServers = plan.apiServer.map((address) => address.split("/")[0] ?? "");
+  const apiServer = { ip: apiServers.find((ip) => familyOf(ip) === familyOf(serviceCidr)) ?? "", port: API_PORT };
   for (const object of systemObjects({ serviceCidr, apiServer })) await store.create(object);
-  for (const { name, ip } of nodes.values()) {
+  for (const { name, ips } of nodes.values()) {
     const own = given.find((n) => n.metadata.name === name);
     const described = nodeObject({
       name,
-      ips: [ip],
+      ips,
       ...(own?.spec?.podCIDRs === undefined ? {} : { podCidrs: own.spec.podCIDRs }),
     });
     const labels = { ...described.metadata.labels, ...own?.metadata.labels };
@@ -205,6 +218,13 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     dnsIp,
     title,
   };
+}
+
+/** kube-proxy of Kubernetes 1.25 ran single-stack in userspace mode, whatever the cluster had. */
+function checkProxyMode(mode: ProxyMode, serviceCidrs: CidrPair): void {
+  if (mode !== "userspace" || serviceCidrs.length < 2) return;
+  const expected = "iptables, ipvs or nftables: Services have two families, and userspace mode served one";
+  throw new InputError({ file: "settings", line: 0, field: "proxyMode", found: mode, expected });
 }
 
 /** A manifest may give again what the cluster has by itself, such as the namespace default. */

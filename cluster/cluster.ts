@@ -64,7 +64,7 @@ export class Cluster {
       external: parts.external.root,
       netnsOfPod: parts.netnsOf,
       netnsOfNode: (name) => this.nodes.get(name)?.host.root,
-      nodeIp: (name) => this.nodes.get(name)?.ip,
+      nodeIps: (name) => this.nodes.get(name)?.ips ?? [],
       resolvConf: (pod) => this.#resolvConf(pod, parts.dnsIp),
       namespaces: () => this.namespaces(),
       relays: (ns, protocol, port) => this.#relays(parts.proxies, ns, protocol, port),

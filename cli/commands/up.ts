@@ -57,9 +57,9 @@ function interrupted(): Promise<void> {
 }
 
 function statusText(cluster: Cluster, dir: string): string {
-  const rows = [...cluster.nodes.values()].map(({ name, ip }) => {
+  const rows = [...cluster.nodes.values()].map(({ name, ips }) => {
     const pods = cluster.store.list("Pod", { node: name });
-    return [name, ip, `${pods.length} pods`, join(dir, `${name}.sock`)];
+    return [name, ips.join(", "), `${pods.length} pods`, join(dir, `${name}.sock`)];
   });
   return `${table([["NODE", "ADDRESS", "PODS", "SOCKET"], ...rows])}\nready; end with Ctrl-C\n`;
 }

@@ -1,7 +1,7 @@
 /** A small HTTP/1.1 client over emulated TCP (RFC 9112): one GET a connection. What answers is in `workload/`. */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { type TcpFailure, TcpSocket } from "../../dataplane/sock/tcp.ts";
-import type { Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
+import type { IpKey } from "../../dataplane/wire/ip-key.ts";
 
 export type HttpOutcome =
   | { readonly ok: true; readonly status: number; readonly headers: string; readonly body: string }
@@ -11,7 +11,7 @@ export type HttpOutcome =
 const PATIENCE = 30_000;
 
 /** Fetches a path, running the world until there is an answer or an error. */
-export function fetchHttp(ns: NetNs, address: Ipv4Addr, port: number, host: string, path = "/"): HttpOutcome {
+export function fetchHttp(ns: NetNs, address: IpKey, port: number, host: string, path = "/"): HttpOutcome {
   let text = "";
   let ended = false;
   let connected = false;

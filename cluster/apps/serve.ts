@@ -4,7 +4,7 @@ import { ANY } from "../../dataplane/sock/port-table.ts";
 import { SctpListener } from "../../dataplane/sock/sctp.ts";
 import { TcpListener, type TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import { formatIpv4, type Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIpPort } from "../../dataplane/wire/ip-key.ts";
 import type { Protocol } from "../api/pod.ts";
 import type { App } from "../workload/app.ts";
 import { greet, type RespondContext, type Response, respond } from "../workload/respond.ts";
@@ -61,20 +61,24 @@ function serveUdp(ns: NetNs, port: number, app: App, server: Server): UdpSocket 
   return UdpSocket.bind(ns, ANY, port, {
     datagram(socket, bytes, off, len, from, fromPort, to) {
       const request = bytes.slice(off, off + len);
-      const local = end(to, port);
+      const local = formatIpPort(to, port);
       const data =
         app.service === "dns"
           ? server.dns(request, false)
-          : respond(app, request, { podName: server.podName, podIp: server.podIp, client: end(from, fromPort), local })
-              .data;
+          : respond(app, request, {
+              podName: server.podName,
+              podIp: server.podIp,
+              client: formatIpPort(from, fromPort),
+              local,
+            }).data;
       if (data.length > 0) socket.reply(to, from, fromPort, data, 0, data.length);
     },
   });
 }
 
 function contextOf(server: Server, socket: TcpSocket): RespondContext {
-  const client = end(socket.remote, socket.remotePort);
-  return { podName: server.podName, podIp: server.podIp, client, local: end(socket.local, socket.localPort) };
+  const client = formatIpPort(socket.remote, socket.remotePort);
+  return { podName: server.podName, podIp: server.podIp, client, local: formatIpPort(socket.local, socket.localPort) };
 }
 
 /** RFC 1035 section 4.2.2: two octets of length before each message. */
@@ -87,10 +91,6 @@ function dnsOverTcp(heard: Uint8Array, server: Server): Response {
   data[1] = message.length & 0xff;
   data.set(message, 2);
   return { data, close: false };
-}
-
-function end(address: Ipv4Addr, port: number): string {
-  return `${formatIpv4(address)}:${port}`;
 }
 
 function join(before: Uint8Array, bytes: Uint8Array, off: number, len: number): Uint8Array {

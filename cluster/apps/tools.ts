@@ -1,9 +1,11 @@
 /** The network tools of `podwire exec`: ping, curl, wget and nslookup, as a pod's user knows their output. */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
-import { PingSocket } from "../../dataplane/sock/ping.ts";
-import { formatIpv4, type Ipv4Addr, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { openEcho } from "../../dataplane/sock/echo.ts";
+import * as icmpv6 from "../../dataplane/wire/icmpv6.ts";
+import { formatIp, type IpKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
+import type { Family } from "../api/ip.ts";
 import type { ResolvConf } from "../dns/resolv-conf.ts";
-import { type Resolution, resolve } from "./dns-client.ts";
+import { familiesHere, type Resolution, resolve } from "./dns-client.ts";
 import { fetchHttp } from "./http-client.ts";
 
 export type ToolResult = { readonly stdout: string; readonly stderr: string; readonly exitCode: number };
@@ -28,11 +30,14 @@ export function runTool(ns: NetNs, argv: readonly string[], conf: ResolvConf): T
   }
 }
 
-function addressOf(ns: NetNs, host: string, conf: ResolvConf): Ipv4Addr | Resolution {
-  const literal = parseIpv4(host);
-  if (literal !== undefined) return literal;
-  const found = resolve(ns, host, conf);
-  return found.ok ? (parseIpv4(found.addresses[0] ?? "") ?? found) : found;
+/** The address to talk to: one of the families that the options -4 and -6 leave. */
+function addressOf(ns: NetNs, host: string, conf: ResolvConf, { values }: Parsed): IpKey | Resolution {
+  const families: readonly Family[] = values.has("-4") ? [4] : values.has("-6") ? [6] : familiesHere(ns);
+  const literal = parseIp(host);
+  if (literal !== undefined)
+    return values.has(isKey6(literal) ? "-4" : "-6") ? { ok: false, code: "NODATA", asked: host } : literal;
+  const found = resolve(ns, host, conf, families);
+  return found.ok ? (parseIp(found.addresses[0] ?? "") ?? found) : found;
 }
 
 type Parsed = {
@@ -60,32 +65,39 @@ function usage(tool: string, text: string): ToolResult {
 }
 
 function ping(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
-  const { rest, values, bad } = parse(args, ["-c", "-s", "-t", "-W", "-i"], ["-n", "-q"]);
+  const parsed = parse(args, ["-c", "-s", "-t", "-W", "-i"], ["-n", "-q", "-4", "-6"]);
+  const { rest, values, bad } = parsed;
   const host = rest[0];
   if (bad !== null || host === undefined)
     return usage("ping", bad === null ? "no destination" : `unknown option ${bad}`);
-  const target = addressOf(ns, host, conf);
+  const target = addressOf(ns, host, conf, parsed);
   if (typeof target !== "number")
     return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
   const count = Math.max(1, Math.min(1000, Number(values.get("-c") ?? 4)));
   const size = Math.max(0, Math.min(65507, Number(values.get("-s") ?? 56)));
   const ttl = Number(values.get("-t") ?? 64);
-  const lines = [`PING ${host} (${formatIpv4(target)}) ${size}(${size + 28}) bytes of data.`];
+  const six = isKey6(target);
+  const address = formatIp(target);
+  const lines = [
+    six
+      ? `PING ${host}(${address}) ${size} data bytes`
+      : `PING ${host} (${address}) ${size}(${size + 28}) bytes of data.`,
+  ];
   const { loop } = ns.world;
   let received = 0;
   for (let seq = 1; seq <= count; seq++) {
     const sentAt = loop.time;
     let done = false;
-    const socket = new PingSocket(ns, {
+    const socket = openEcho(ns, target, {
       reply(n, from, hops, _b, _off, len) {
         done = true;
         received++;
         const time = (loop.time - sentAt).toFixed(3);
-        lines.push(`${len + 8} bytes from ${formatIpv4(from)}: icmp_seq=${n} ttl=${hops} time=${time} ms`);
+        lines.push(`${len + 8} bytes from ${formatIp(from)}: icmp_seq=${n} ttl=${hops} time=${time} ms`);
       },
       error(type, code, from, info) {
         done = true;
-        lines.push(`From ${formatIpv4(from)} icmp_seq=${seq} ${icmpText(type, code, info)}`);
+        lines.push(`From ${formatIp(from)} icmp_seq=${seq} ${(six ? icmp6Text : icmpText)(type, code, info)}`);
       },
     });
     const data = Uint8Array.from({ length: size }, (_, i) => i & 0xff);
@@ -117,10 +129,25 @@ function icmpText(type: number, code: number, info: number): string {
   return type === 3 ? (texts[code] ?? `Destination Unreachable, code ${code}`) : `ICMP type ${type}, code ${code}`;
 }
 
+/** As ping -6 of iputils says it. */
+function icmp6Text(type: number, code: number, info: number): string {
+  if (type === icmpv6.TIME_EXCEED) return "Time exceeded: Hop limit";
+  if (type === icmpv6.PKT_TOOBIG) return `Packet too big: mtu=${info}`;
+  const texts: Readonly<Record<number, string>> = {
+    [icmpv6.NOROUTE]: "No route",
+    [icmpv6.ADM_PROHIBITED]: "Administratively prohibited",
+    [icmpv6.NOT_NEIGHBOUR]: "Beyond scope of source address",
+    [icmpv6.ADDR_UNREACH]: "Address unreachable",
+    [icmpv6.PORT_UNREACH]: "Port unreachable",
+  };
+  if (type === icmpv6.DEST_UNREACH) return `Destination unreachable: ${texts[code] ?? `Unknown code ${code}`}`;
+  return `ICMPv6 type ${type}, code ${code}`;
+}
+
 type Url = { readonly host: string; readonly port: number; readonly path: string };
 
 function parseUrl(text: string): Url | null {
-  const match = /^(?:http:\/\/)?([^/:?#]+)(?::([0-9]+))?([/?][^#]*)?$/.exec(text);
+  const match = /^(?:http:\/\/)?(\[[0-9a-f:.]+\]|[^/:?#[\]]+)(?::([0-9]+))?([/?][^#]*)?$/i.exec(text);
   if (match === null) return null;
   const port = match[2] === undefined ? 80 : Number(match[2]);
   return port < 1 || port > 65535 ? null : { host: match[1] as string, port, path: match[3] ?? "/" };
@@ -128,13 +155,14 @@ function parseUrl(text: string): Url | null {
 
 function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
   const valued = ["-m", "--max-time", "--connect-timeout", "-o"];
-  const flags = ["-s", "--silent", "-S", "-sS", "-i", "--include", "-f", "--fail", "-v", "-4"];
-  const { rest, values, bad } = parse(args, valued, flags);
+  const flags = ["-s", "--silent", "-S", "-sS", "-i", "--include", "-f", "--fail", "-v", "-4", "-6", "-g", "--globoff"];
+  const parsed = parse(args, valued, flags);
+  const { rest, values, bad } = parsed;
   if (bad !== null) return usage("curl", `option ${bad}: is not emulated`);
   const url = parseUrl(rest[0] ?? "");
   if (url === null)
     return { stdout: "", stderr: "curl: (3) URL rejected: only http://HOST[:PORT][/PATH] is emulated\n", exitCode: 3 };
-  const target = addressOf(ns, url.host, conf);
+  const target = addressOf(ns, withoutBrackets(url.host), conf, parsed);
   if (typeof target !== "number") {
     return { stdout: "", stderr: `curl: (6) Could not resolve host: ${url.host}\n`, exitCode: 6 };
   }
@@ -156,11 +184,12 @@ function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
 }
 
 function wget(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
-  const { rest, bad } = parse(args, ["-O", "-T"], ["-q", "-S", "-qO-", "-O-"]);
+  const parsed = parse(args, ["-O", "-T"], ["-q", "-S", "-qO-", "-O-", "-4", "-6"]);
+  const { rest, bad } = parsed;
   if (bad !== null) return usage("wget", `option ${bad}: is not emulated`);
   const url = parseUrl(rest.find((word) => word !== "-") ?? "");
   if (url === null) return usage("wget", "only http://HOST[:PORT][/PATH] is emulated");
-  const target = addressOf(ns, url.host, conf);
+  const target = addressOf(ns, withoutBrackets(url.host), conf, parsed);
   if (typeof target !== "number") return { stdout: "", stderr: `wget: bad address '${url.host}'\n`, exitCode: 1 };
   const got = fetchHttp(ns, target, url.port, url.host, url.path);
   if (!got.ok) {
@@ -172,13 +201,18 @@ function wget(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   return { stdout: got.body, stderr: "", exitCode: 0 };
 }
 
+/** "[fd00::1]" → "fd00::1". */
+function withoutBrackets(host: string): string {
+  return host.replace(/^\[(.*)\]$/, "$1");
+}
+
 function nslookup(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult {
   const [name, server] = args;
   if (name === undefined || name.startsWith("-")) return usage("nslookup", "a name is needed");
   const used = server === undefined ? conf : { ...conf, nameservers: [server] };
   const nameserver = used.nameservers[0] ?? "";
   const lines = [`Server:\t\t${nameserver}`, `Address:\t${nameserver}#53`, ""];
-  const found = resolve(ns, name, used);
+  const found = resolve(ns, name, used, [...familiesHere(ns)].sort());
   if (!found.ok) {
     const text =
       found.code === "ETIMEDOUT"

@@ -82,7 +82,7 @@ describe("the service controller", () => {
 
   it("gives load balancers an address where there is a pool, and a health check port for policy Local", async () => {
     const { store } = await testCluster([], service("s", `type: LoadBalancer, externalTrafficPolicy: Local, ${PORT}`), {
-      loadBalancerCidr: "192.0.2.0/24",
+      loadBalancerCidrs: ["192.0.2.0/24"],
     });
     const s = store.get("Service", "default", "s");
     expect(s?.status?.loadBalancer?.ingress?.[0]?.ip).toMatch(/^192\.0\.2\.\d+$/);

@@ -26,10 +26,18 @@ export type ServiceSettings = {
   readonly serviceCidrs: readonly string[];
   readonly nodePortRange?: readonly [first: number, last: number];
   /** Where addresses of load balancers come from; absent: they stay pending unless the Service names one. */
-  readonly loadBalancerCidr?: string;
+  readonly loadBalancerCidrs?: readonly string[];
 };
 
 type Pool = { readonly cidr: Cidr; readonly text: string };
+type Families = {
+  readonly families: readonly IpFamilyName[];
+  readonly policy: NonNullable<ServiceSpec["ipFamilyPolicy"]>;
+};
+
+function nameOf({ cidr }: Pool): IpFamilyName {
+  return cidr.family === 4 ? "IPv4" : "IPv6";
+}
 
 export class ServiceController implements Controller {
   readonly name: string = "service";
@@ -38,15 +46,14 @@ export class ServiceController implements Controller {
   readonly #salt: number;
   readonly #pools: readonly Pool[];
   readonly #ports: readonly [number, number];
-  readonly #balancers: Pool | null;
+  readonly #balancers: readonly Pool[];
 
   constructor(store: Store, salt: number, settings: ServiceSettings) {
     this.#store = store;
     this.#salt = salt;
     this.#pools = settings.serviceCidrs.map((text) => poolOf(text, "service CIDR"));
     this.#ports = settings.nodePortRange ?? [30000, 32767];
-    this.#balancers =
-      settings.loadBalancerCidr === undefined ? null : poolOf(settings.loadBalancerCidr, "load balancer CIDR");
+    this.#balancers = (settings.loadBalancerCidrs ?? []).map((text) => poolOf(text, "load balancer CIDR"));
     const [a, b] = this.#pools;
     if (a !== undefined && b !== undefined && a.cidr.family === b.cidr.family)
       throw new ClusterError("CidrInvalid", `service CIDRs ${a.text} and ${b.text}: two of one family`);
@@ -153,43 +160,40 @@ export class ServiceController implements Controller {
   }
 
   #addresses(service: Service, used: Map<string, string>): Partial<ServiceSpec> {
-    const { spec } = service;
     const given = clusterIps(service);
-    const families = this.#families(service, given);
-    const ipFamilyPolicy = spec.ipFamilyPolicy ?? (families.length > 1 ? "RequireDualStack" : "SingleStack");
-    if (isHeadless(service)) return { clusterIP: "None", clusterIPs: ["None"], ipFamilies: families, ipFamilyPolicy };
+    const { families, policy } = this.#families(service, given);
+    const common = { ipFamilies: families, ipFamilyPolicy: policy };
+    if (isHeadless(service)) return { clusterIP: "None", clusterIPs: ["None"], ...common };
     const clusterIPs = families.map((name) => {
       const family: Family = name === "IPv4" ? 4 : 6;
       return given.find((ip) => familyOf(ip) === family) ?? this.#clusterIp(service, family, used);
     });
-    return { clusterIP: clusterIPs[0] ?? "", clusterIPs, ipFamilies: families, ipFamilyPolicy };
+    return { clusterIP: clusterIPs[0] ?? "", clusterIPs, ...common };
   }
 
-  #families(service: Service, given: readonly string[]): readonly IpFamilyName[] {
-    const { ipFamilies, ipFamilyPolicy } = service.spec;
-    const nameOf = (family: Family): IpFamilyName => (family === 4 ? "IPv4" : "IPv6");
-    const available = this.#pools.map((p) => nameOf(p.cidr.family));
-    const asked =
-      ipFamilies !== undefined && ipFamilies.length > 0 ? ipFamilies : given.map((ip) => nameOf(familyOf(ip)));
-    const missing = asked.find((f) => !available.includes(f));
-    if (missing !== undefined)
-      throw new ClusterError(
-        "AddressOutOfRange",
-        `${missing} is not a family of the service CIDR ${this.#pools.map((p) => p.text).join(", ")}`,
-        service,
-        ["spec", "ipFamilies"],
-      );
-    if (ipFamilyPolicy === "RequireDualStack" && available.length < 2)
-      throw new ClusterError(
-        "AddressOutOfRange",
-        `RequireDualStack needs a service CIDR of each family, there is ${this.#pools.map((p) => p.text).join(", ")}`,
-        service,
-        ["spec", "ipFamilyPolicy"],
-      );
+  /**
+   * Families and policy, as the API server infers what is not said (pkg/registry/core/service/storage/alloc.go): one family
+   * unless two are named or the policy asks for them. A headless Service without a selector may have both on any cluster.
+   */
+  #families(service: Service, given: readonly string[]): Families {
+    const { ipFamilies = [], ipFamilyPolicy, selector = {} } = service.spec;
+    const available = this.#pools.map(nameOf);
+    const named = given.map((ip): IpFamilyName => (familyOf(ip) === 4 ? "IPv4" : "IPv6"));
+    const asked = [...ipFamilies, ...named.slice(ipFamilies.length)];
+    const free = isHeadless(service) && Object.keys(selector).length === 0;
+    const policy = ipFamilyPolicy ?? (free || asked.length > 1 ? "RequireDualStack" : "SingleStack");
+    const cidrs = this.#pools.map((p) => p.text).join(", ");
+    const refuse = (field: string, message: string): never => {
+      throw new ClusterError("AddressOutOfRange", message, service, ["spec", field]);
+    };
     const first = asked[0] ?? available[0] ?? "IPv4";
-    if (ipFamilyPolicy !== "PreferDualStack" && ipFamilyPolicy !== "RequireDualStack")
-      return asked.length > 0 ? asked : [first];
-    return [first, ...available.filter((f) => f !== first)];
+    const other = first === "IPv4" ? "IPv6" : "IPv4";
+    if (free) return { families: policy === "SingleStack" ? [first] : [first, asked[1] ?? other], policy };
+    const missing = asked.find((f) => !available.includes(f));
+    if (missing !== undefined) refuse("ipFamilies", `${missing} is not a family of the service CIDR ${cidrs}`);
+    if (policy === "RequireDualStack" && available.length < 2)
+      refuse("ipFamilyPolicy", `RequireDualStack needs a service CIDR of each family, there is ${cidrs}`);
+    return { families: policy === "SingleStack" || available.length < 2 ? [first] : [first, other], policy };
   }
 
   #clusterIp(service: Service, family: Family, used: Map<string, string>): string {
@@ -246,9 +250,13 @@ export class ServiceController implements Controller {
     if (spec.type !== "LoadBalancer" || (status?.loadBalancer?.ingress?.length ?? 0) > 0) return status;
     const asked = spec.loadBalancerIP;
     if (asked !== undefined && asked !== "") return { loadBalancer: { ingress: [{ ip: asked, ipMode: "VIP" }] } };
-    if (this.#balancers === null) return status;
-    const ip = this.#draw(this.#balancers, "load balancer CIDR", "load balancer ", service, used);
-    return { loadBalancer: { ingress: [{ ip, ipMode: "VIP" }] } };
+    const pools = (spec.ipFamilies ?? []).flatMap((name) => this.#balancers.filter((p) => nameOf(p) === name));
+    if (pools.length === 0) return status;
+    const ingress = pools.map((pool) => {
+      const ip = this.#draw(pool, "load balancer CIDR", "load balancer ", service, used);
+      return { ip, ipMode: "VIP" } as const;
+    });
+    return { loadBalancer: { ingress } };
   }
 }
 

@@ -22,15 +22,15 @@ export type ControllerSettings = {
   readonly seed: number;
   readonly nodeMaskSize?: number;
   readonly nodePortRange?: readonly [first: number, last: number];
-  readonly loadBalancerCidr?: string;
+  readonly loadBalancerCidr?: string | readonly string[];
 };
 
-/** Throws ClusterError for settings that cannot be. */
 /** What names and addresses are drawn from, besides the object's own name. */
 export function saltOf(seed: number): number {
   return hashText(`names ${seed}`);
 }
 
+/** Throws ClusterError for settings that cannot be. */
 export function standardControllers(store: Store, settings: ControllerSettings): readonly Controller[] {
   const { seed, nodeMaskSize, nodePortRange, loadBalancerCidr } = settings;
   const salt = saltOf(seed);
@@ -43,7 +43,7 @@ export function standardControllers(store: Store, settings: ControllerSettings):
     new ServiceController(store, salt, {
       serviceCidrs: listOf(settings.serviceCidr),
       ...(nodePortRange === undefined ? {} : { nodePortRange }),
-      ...(loadBalancerCidr === undefined ? {} : { loadBalancerCidr }),
+      ...(loadBalancerCidr === undefined ? {} : { loadBalancerCidrs: listOf(loadBalancerCidr) }),
     }),
     new DeploymentController(store),
     new ReplicaSetController(store, salt),

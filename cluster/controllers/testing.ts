@@ -20,11 +20,12 @@ export async function testCluster(
   } = {},
 ): Promise<TestCluster> {
   const store = new MemoryStore({ now: () => 0 });
-  const { clusterCidrs = ["10.244.0.0/16"], serviceCidrs = ["10.96.0.0/16"], ...rest } = settings;
+  const { clusterCidrs = ["10.244.0.0/16"], serviceCidrs = ["10.96.0.0/16"], loadBalancerCidrs, ...rest } = settings;
   const standard = standardControllers(store, {
     clusterCidr: clusterCidrs,
     serviceCidr: serviceCidrs,
     seed: 1,
+    ...(loadBalancerCidrs === undefined ? {} : { loadBalancerCidr: loadBalancerCidrs }),
     ...rest,
   });
   const manager = new Manager(store, [...standard, readyKubelet(store)]);

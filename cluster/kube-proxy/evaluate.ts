@@ -78,15 +78,13 @@ export class FlowEvaluator {
   ): Promise<FlowEvaluator> {
     const { host, backend } = await bareNode(node.ips, config, node.podCidrs);
     const options = { nodeName: node.name, backend, config, randomFully, sockets: host.root };
-    const proxy = new KubeProxy(options);
-    const proxies = config.mode === "iptables" ? [proxy, new KubeProxy({ ...options, family: 6 })] : [proxy];
+    const families: readonly Family[] = config.mode === "iptables" ? [4, 6] : [4];
+    const proxy = new KubeProxy({ ...options, families });
     const { ips, podCidrs, name, zone } = node;
     const described = nodeObject({ name, ips: ips.length > 0 ? ips : [SOME_ADDRESS], podCidrs, ...(zone && { zone }) });
-    for (const one of proxies) {
-      for (const object of [described, ...objects])
-        one.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
-      await one.sync();
-    }
+    for (const object of [described, ...objects])
+      proxy.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
+    await proxy.sync();
     return new FlowEvaluator(host, config, proxy);
   }
 

@@ -6,27 +6,29 @@ import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import type { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { serveHttp } from "../apps/http-server.ts";
-import type { EndpointsTracker } from "./endpoints-tracker.ts";
-import type { ServiceTracker } from "./service-tracker.ts";
+import type { Proxier } from "./proxier.ts";
+
+/** What a family's proxier knows. */
+type Known = Pick<Proxier, "services" | "endpoints">;
 
 type Check = { readonly port: number; readonly listener: TcpListener };
 
 export class HealthChecks {
   readonly #ns: NetNs;
-  readonly #services: ServiceTracker;
-  readonly #endpoints: EndpointsTracker;
+  readonly #families: readonly Known[];
   readonly #checks: Map<string, Check> = new Map();
 
-  constructor(ns: NetNs, services: ServiceTracker, endpoints: EndpointsTracker) {
+  /** `families` in the order in which they are asked: the first that has a Service counts its endpoints. */
+  constructor(ns: NetNs, families: readonly Known[]) {
     this.#ns = ns;
-    this.#services = services;
-    this.#endpoints = endpoints;
+    this.#families = families;
   }
 
   /** Opens and closes ports as these Services now want them. */
   update(keys: Iterable<string>): void {
     for (const key of keys) {
-      const port = this.#services.portsOf(key).find((p) => p.healthCheckNodePort !== 0)?.healthCheckNodePort;
+      const ports = this.#families.flatMap(({ services }) => services.portsOf(key));
+      const port = ports.find((p) => p.healthCheckNodePort !== 0)?.healthCheckNodePort;
       const old = this.#checks.get(key);
       if (old?.port === port) continue;
       old?.listener.close();
@@ -54,9 +56,9 @@ export class HealthChecks {
 
   /** Ready endpoints on this node, each address once. */
   #localEndpoints(key: string): number {
-    const ips = this.#services
-      .portsOf(key)
-      .flatMap((p) => this.#endpoints.endpointsOf(key, p.id.port))
+    const known = this.#families.find(({ services }) => services.portsOf(key).length > 0);
+    const ips = (known?.services.portsOf(key) ?? [])
+      .flatMap((p) => known?.endpoints.endpointsOf(key, p.id.port) ?? [])
       .filter((e) => e.isLocal && e.ready)
       .map((e) => e.ip);
     return new Set(ips).size;

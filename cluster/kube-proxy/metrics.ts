@@ -4,13 +4,16 @@
  */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
+import { type IpKey, key6 } from "../../dataplane/wire/ip-key.ts";
 import { ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { LOOPBACK6 } from "../../dataplane/wire/ipv6-addr.ts";
+import type { Family } from "../api/ip.ts";
 import { serveHttp } from "../apps/http-server.ts";
 
 /** Where metrics and health are asked for. */
 export const METRICS_PORT = 10249;
 export const HEALTHZ_PORT = 10256;
-const LOOPBACK = ipv4("127.0.0.1");
+const LOOPBACKS: Readonly<Record<Family, IpKey>> = { 4: ipv4("127.0.0.1"), 6: key6(LOOPBACK6) };
 
 /** Numbers of the moment, as a mode tells them. */
 export type Gauges = {
@@ -69,9 +72,9 @@ export class ProxyMetrics {
     return `${out.join("\n")}\n`;
   }
 
-  /** /metrics on localhost, /healthz for everybody. */
-  serve(ns: NetNs): void {
-    serveHttp(ns, LOOPBACK, METRICS_PORT, (path) =>
+  /** /metrics on localhost, as the primary family calls it; /healthz for everybody. */
+  serve(ns: NetNs, family: Family): void {
+    serveHttp(ns, LOOPBACKS[family], METRICS_PORT, (path) =>
       path === "/metrics" ? { status: 200, headers: PLAIN, body: this.text() } : NOT_FOUND,
     );
     serveHttp(ns, ANY, HEALTHZ_PORT, (path) =>

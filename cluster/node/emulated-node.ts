@@ -4,6 +4,7 @@ import { Host } from "../../dataplane/host/host.ts";
 import type { Underlay } from "../../dataplane/host/underlay.ts";
 import type { World } from "../../dataplane/host/world.ts";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
+import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { macOf } from "../../dataplane/wire/mac-addr.ts";
 import { type Conflist, parseConflist } from "../../plugins/cni/conflist.ts";
 import { MemoryFiles } from "../../plugins/cni/files-memory.ts";
@@ -11,28 +12,32 @@ import type { Files } from "../../plugins/cni/host.ts";
 import { memoryHost } from "../../plugins/cni/host-memory.ts";
 import { type Attachment, CniRuntime } from "../../plugins/cni/invoke.ts";
 import { PLUGINS } from "../../plugins/registry.ts";
+import { familyOf } from "../api/ip.ts";
 import type { Pod } from "../api/pod.ts";
 import type { PodNetwork } from "../kubelet/pod-worker.ts";
+import { forwardingOps } from "./outside.ts";
 
 export type NodeOptions = {
   readonly name: string;
   /** Counted from 1; gives the card its MAC. */
   readonly index: number;
-  /** "192.168.0.11/24". */
-  readonly address: string;
-  readonly gateway: string;
+  /** "192.168.0.11/24", one a family, primary first. */
+  readonly addresses: readonly string[];
+  /** One a family. */
+  readonly gateways: readonly string[];
   readonly mtu: number;
   /** The network configuration list, as it would stand in /etc/cni/net.d. */
   readonly conflist: string;
 };
 
 const CONFLIST = "/etc/cni/net.d/10-podwire.conflist";
+const BRIDGE_SYSCTLS = ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
 const LOOPBACK = '{"cniVersion":"1.0.0","name":"lo","plugins":[{"type":"loopback"}]}';
 
 export class EmulatedNode implements PodNetwork {
   readonly name: string;
-  /** Without its prefix length. */
-  readonly ip: string;
+  /** Without their prefix lengths, primary first. */
+  readonly ips: readonly string[];
   readonly host: Host;
   readonly backend: EmulatedBackend;
   /** The node's file system, as far as plugins and agents use one. */
@@ -43,7 +48,7 @@ export class EmulatedNode implements PodNetwork {
 
   private constructor(world: World, options: NodeOptions) {
     this.name = options.name;
-    this.ip = options.address.split("/")[0] ?? "";
+    this.ips = options.addresses.map((a) => a.split("/")[0] ?? "");
     this.host = new Host(world, options.name);
     this.backend = new EmulatedBackend(this.host);
     this.files = new MemoryFiles();
@@ -59,16 +64,16 @@ export class EmulatedNode implements PodNetwork {
     this.#loopback = parseConflist(LOOPBACK, "loopback");
   }
 
-  /** Boots a node: its card is up, has its address and a default route, and forwarding is on. */
+  /** Boots a node: its card is up, has its addresses and default routes, and forwarding is on. */
   static async boot(world: World, underlay: Underlay, options: NodeOptions): Promise<EmulatedNode> {
     const node = new EmulatedNode(world, options);
     node.host.addNic("eth0", underlay, macOf(0x525400000000 + options.index), options.mtu);
     const netns = "host";
     await node.backend.apply([
-      { op: "addr.add", netns, dev: "eth0", address: options.address },
-      { op: "route.add", netns, dst: "default", via: options.gateway },
-      { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
-      { op: "sysctl.set", netns, key: "net.bridge.bridge-nf-call-iptables", value: "1" },
+      ...options.addresses.map((address): RtnlOp => ({ op: "addr.add", netns, dev: "eth0", address })),
+      ...options.gateways.map((via): RtnlOp => ({ op: "route.add", netns, dst: "default", via })),
+      ...forwardingOps(node.ips.map(familyOf)),
+      ...BRIDGE_SYSCTLS.map((key): RtnlOp => ({ op: "sysctl.set", netns, key, value: "1" })),
     ]);
     await node.files.write(CONFLIST, options.conflist);
     return node;

@@ -1,17 +1,20 @@
 /** One whole exchange, recorded: an HTTP request, a datagram and its answer, or an echo. */
 import type { NetDev } from "../../dataplane/dev/netdev.ts";
-import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIp, isKey6 } from "../../dataplane/wire/ip-key.ts";
 import { formatFrame } from "../../dataplane/wire/print.ts";
+import type { Family } from "../api/ip.ts";
 import { fetchHttp } from "../apps/http-client.ts";
 import { InputError } from "../manifests/input-error.ts";
 import { type FrameFilter, parseFilter } from "./frame-filter.ts";
 import { type Protocol, probe } from "./probe.ts";
 import { pcapngOf, type RecordedFrame, Recorder } from "./recorder.ts";
-import type { Place, Tracing } from "./tracing.ts";
+import type { Asked, Place, Tracing } from "./tracing.ts";
 
 export type ExchangeOptions = {
   readonly namespace?: string;
   readonly protocol?: Protocol;
+  /** Which address of an end that has one of each; the primary one unless given. */
+  readonly family?: Family;
   /** "NODE/DEVICE" or "pod/NAME/DEVICE"; everywhere if empty. */
   readonly at?: readonly string[];
   readonly filter?: string;
@@ -33,7 +36,7 @@ export function exchange(tracing: Tracing, from: string, to: string, options: Ex
   const wanted = devicesAt(tracing, options.at ?? [], namespace);
   const recorder = new Recorder().attach(tracing.namespaces(), wanted);
   try {
-    const completed = run(tracing, place, to, namespace, options.protocol);
+    const completed = run(tracing, place, to, { ...options, namespace });
     const frames = recorder.frames.filter((f) => filter(f.bytes));
     const placeOf = (f: RecordedFrame): string => tracing.naming.placeOf(f.ns);
     return {
@@ -47,14 +50,16 @@ export function exchange(tracing: Tracing, from: string, to: string, options: Ex
   }
 }
 
-function run(tracing: Tracing, place: Place, to: string, namespace: string, protocol?: Protocol): boolean {
-  const target = tracing.destination(to, namespace, place, protocol);
+function run(tracing: Tracing, place: Place, to: string, asked: Asked): boolean {
+  const target = tracing.destination(to, place, asked);
   if ("code" in target) return false;
   const stop = tracing.listenOutside(target);
   try {
     if (target.protocol !== "tcp") return probe(place.ns, target.protocol, target.address, target.port).answered;
     // Whatever answers over TCP is asked as HTTP; a server that speaks something else has been reached all the same.
-    const got = fetchHttp(place.ns, target.address, target.port, formatIpv4(target.address));
+    const text = formatIp(target.address);
+    const host = isKey6(target.address) ? `[${text}]` : text;
+    const got = fetchHttp(place.ns, target.address, target.port, host);
     return got.ok || got.connected;
   } finally {
     stop();

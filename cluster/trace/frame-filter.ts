@@ -1,18 +1,24 @@
 /**
- * Choosing frames by a small part of pcap-filter(7): tcp, udp, icmp, arp, `host ADDRESS`, `port NUMBER`, joined by `and`,
+ * Choosing frames by a small part of pcap-filter(7): tcp, udp, icmp, icmp6, ip, ip6, arp, `host ADDRESS`, `port
+ * NUMBER`, joined by `and`,
  * `or`, `not` (and binds tighter; no parentheses). A tunnelled packet counts with what it carries.
  */
 import * as arp from "../../dataplane/wire/arp.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
+import { isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { InputError } from "../manifests/input-error.ts";
 import { type Tuple, tupleOf } from "./tracer.ts";
 
 export type FrameFilter = (frame: Uint8Array) => boolean;
 type Test = (tuples: readonly Tuple[], etherType: number) => boolean;
 
-const PROTOCOLS: Readonly<Record<string, number>> = { tcp: ipv4.PROTO_TCP, udp: ipv4.PROTO_UDP, icmp: ipv4.PROTO_ICMP };
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  tcp: ipv4.PROTO_TCP,
+  udp: ipv4.PROTO_UDP,
+  icmp: ipv4.PROTO_ICMP,
+  icmp6: ipv4.PROTO_ICMPV6,
+};
 
 /** Throws InputError for an expression that is none. */
 export function parseFilter(text: string): FrameFilter {
@@ -36,7 +42,7 @@ function parseTerm(words: readonly string[], text: string): Test {
       line: 0,
       field: "--filter",
       found: JSON.stringify(text),
-      expected: "tcp, udp, icmp, arp, host ADDRESS or port NUMBER, joined by and, or, not",
+      expected: "tcp, udp, icmp, icmp6, ip, ip6, arp, host ADDRESS or port NUMBER, joined by and, or, not",
     });
   if (first === "not") {
     const inner = parseTerm(words.slice(1), text);
@@ -48,7 +54,7 @@ function parseTerm(words: readonly string[], text: string): Test {
     return (tuples, etherType) => head(tuples, etherType) && tail(tuples, etherType);
   }
   if (first === "host") {
-    const address = parseIpv4(second ?? "");
+    const address = parseIp(second ?? "");
     if (address === undefined) throw bad();
     return (tuples) => tuples.some((t) => t.src === address || t.dst === address);
   }
@@ -59,6 +65,8 @@ function parseTerm(words: readonly string[], text: string): Test {
   }
   if (second !== undefined) throw bad();
   if (first === "arp") return (_tuples, etherType) => etherType === ethernet.ETH_P_ARP;
+  if (first === "ip" || first === "ip6")
+    return (tuples) => tuples.some((t) => t.protocol >= 0 && isKey6(t.dst) === (first === "ip6"));
   const protocol = PROTOCOLS[first ?? ""];
   if (protocol === undefined) throw bad();
   return (tuples) => tuples.some((t) => t.protocol === protocol);
@@ -73,6 +81,10 @@ function split(words: readonly string[], by: string): string[][] {
   return parts;
 }
 
+function isIp(etherType: number): boolean {
+  return etherType === ethernet.ETH_P_IP || etherType === ethernet.ETH_P_IPV6;
+}
+
 /** The packet and those inside it; an ARP packet counts with its two addresses. */
 function tuplesOf(frame: Uint8Array, etherType: number): Tuple[] {
   const at = ethernet.HEADER_LEN;
@@ -81,7 +93,7 @@ function tuplesOf(frame: Uint8Array, etherType: number): Tuple[] {
     return [{ protocol: -1, ...ends, srcPort: -1, dstPort: -1, inner: null }];
   }
   const tuples: Tuple[] = [];
-  let tuple: Tuple | null = etherType === ethernet.ETH_P_IP ? tupleOf(frame, at, frame.length) : null;
+  let tuple: Tuple | null = isIp(etherType) ? tupleOf(frame, at, frame.length) : null;
   while (tuple !== null) {
     tuples.push(tuple);
     tuple = tuple.inner;

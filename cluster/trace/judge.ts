@@ -1,6 +1,6 @@
 /** From what was observed to what is told: verdict, reason, receiver, and the hops both ways. */
 import { dropReasonName } from "../../dataplane/wire/drop-reason.ts";
-import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIp, formatIpPort } from "../../dataplane/wire/ip-key.ts";
 import { hopsOf, type Names, type ToldHop } from "./hops.ts";
 import type { Observed } from "./probe.ts";
 import type { Endpoint, Hop, Reason, TraceResult, Verdict } from "./result.ts";
@@ -49,7 +49,7 @@ export function judge(
 
 function flowText(first: Event | undefined, { address, port, source }: Question): string {
   if (first !== undefined) return formatTuple(first.tuple);
-  const to = port === 0 ? formatIpv4(address) : `${formatIpv4(address)}:${port}`;
+  const to = port === 0 ? formatIp(address) : formatIpPort(address, port);
   return `${source.ip} → ${to}`;
 }
 

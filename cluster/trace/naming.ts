@@ -1,8 +1,9 @@
 /** Names for a trace: which pod a namespace is, which object stands behind a rule, who has an address. */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { TracedRule } from "../../dataplane/skb/trace.ts";
-import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIp } from "../../dataplane/wire/ip-key.ts";
 import type { KubeObject } from "../api/meta.ts";
+import { podCidrs } from "../api/node.ts";
 import type { Pod } from "../api/pod.ts";
 import type { KubeProxy } from "../kube-proxy/kube-proxy.ts";
 import type { Origin } from "../manifests/load.ts";
@@ -53,15 +54,15 @@ export class Naming implements Names {
   }
 
   originOfRoute(node: string, route: string): string {
-    const remote = /^(\S+) via \S+ dev flannel\.\S+ onlink/.exec(route)?.[1];
+    const remote = /^(\S+) via \S+ dev flannel(?:-v6)?\.\S+ onlink/.exec(route)?.[1];
     if (remote === undefined) return "";
-    const owner = this.#from.store.list("Node").find((n) => n.spec?.podCIDR === remote);
+    const owner = this.#from.store.list("Node").find((n) => podCidrs(n).includes(remote));
     return owner === undefined || owner.metadata.name === node ? "" : `flannel lease of ${owner.metadata.name}`;
   }
 
   /** Who received the packet. */
   receiverOf(event: Event): Endpoint {
-    const ip = formatIpv4(event.tuple.dst);
+    const ip = formatIp(event.tuple.dst);
     const port = event.tuple.dstPort === 0 ? null : event.tuple.dstPort;
     return { ...this.ownerOf(event.ns), ip, port };
   }

@@ -1,13 +1,14 @@
 /** Sends one real packet from a namespace and watches it: a TCP connection attempt, a datagram, or an echo request. */
 import { encode } from "dns-packet";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
-import { PingSocket } from "../../dataplane/sock/ping.ts";
+import { openEcho } from "../../dataplane/sock/echo.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { SctpAssociation } from "../../dataplane/sock/sctp.ts";
 import { TcpSocket } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
+import * as icmpv6 from "../../dataplane/wire/icmpv6.ts";
+import { type IpKey, isKey6 } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import type { Ipv4Addr } from "../../dataplane/wire/ipv4-addr.ts";
 import { utf8 } from "../apps/http-client.ts";
 import { Recorder } from "./recorder.ts";
 import { type Relays, Tracer, type Track } from "./tracer.ts";
@@ -48,9 +49,10 @@ const NUMBERS: Readonly<Record<Protocol, number>> = {
   sctp: ipv4.PROTO_SCTP,
 };
 
-export function probe(ns: NetNs, protocol: Protocol, to: Ipv4Addr, port: number, options: ProbeOptions = {}): Observed {
+export function probe(ns: NetNs, protocol: Protocol, to: IpKey, port: number, options: ProbeOptions = {}): Observed {
   const world = ns.world;
-  const asked = { ns, protocol: NUMBERS[protocol], address: to, port: protocol === "icmp" ? 0 : port };
+  const number = protocol === "icmp" && isKey6(to) ? ipv4.PROTO_ICMPV6 : NUMBERS[protocol];
+  const asked = { ns, protocol: number, address: to, port: protocol === "icmp" ? 0 : port };
   const tracer = new Tracer(asked, options.relays ?? (() => false));
   const recorder = options.record === undefined ? null : new Recorder().attach(options.record);
   world.observer = tracer;
@@ -66,7 +68,7 @@ export function probe(ns: NetNs, protocol: Protocol, to: Ipv4Addr, port: number,
 
 type Outcome = { readonly answered: boolean; readonly error: string | null };
 
-function send(ns: NetNs, protocol: Protocol, to: Ipv4Addr, port: number, options: ProbeOptions): Outcome {
+function send(ns: NetNs, protocol: Protocol, to: IpKey, port: number, options: ProbeOptions): Outcome {
   switch (protocol) {
     case "tcp":
       return connect(ns, to, port);
@@ -79,7 +81,7 @@ function send(ns: NetNs, protocol: Protocol, to: Ipv4Addr, port: number, options
   }
 }
 
-function connect(ns: NetNs, to: Ipv4Addr, port: number): Outcome {
+function connect(ns: NetNs, to: IpKey, port: number): Outcome {
   let connected = false;
   let error: string | null = null;
   const socket = TcpSocket.connect(ns, to, port, {
@@ -105,7 +107,7 @@ function connect(ns: NetNs, to: Ipv4Addr, port: number): Outcome {
   return { answered: connected, error };
 }
 
-function associate(ns: NetNs, to: Ipv4Addr, port: number): Outcome {
+function associate(ns: NetNs, to: IpKey, port: number): Outcome {
   let connected = false;
   let error: string | null = null;
   const association = SctpAssociation.connect(ns, to, port, {
@@ -133,7 +135,7 @@ function associate(ns: NetNs, to: Ipv4Addr, port: number): Outcome {
   return { answered: connected, error };
 }
 
-function datagram(ns: NetNs, to: Ipv4Addr, port: number, options: ProbeOptions): Outcome {
+function datagram(ns: NetNs, to: IpKey, port: number, options: ProbeOptions): Outcome {
   let answered = false;
   let error: string | null = null;
   const socket = UdpSocket.bind(ns, ANY, 0, {
@@ -154,15 +156,16 @@ function datagram(ns: NetNs, to: Ipv4Addr, port: number, options: ProbeOptions):
   return { answered, error: sent ? error : "ENETUNREACH" };
 }
 
-function echo(ns: NetNs, to: Ipv4Addr, options: ProbeOptions): Outcome {
+function echo(ns: NetNs, to: IpKey, options: ProbeOptions): Outcome {
   let answered = false;
   let error: string | null = null;
-  const socket = new PingSocket(ns, {
+  const socket = openEcho(ns, to, {
     reply: () => {
       answered = true;
     },
     error: (type, code) => {
-      error = type === 3 && code === 4 ? "EMSGSIZE" : "EHOSTUNREACH";
+      const tooBig = isKey6(to) ? type === icmpv6.PKT_TOOBIG : type === 3 && code === 4;
+      error = tooBig ? "EMSGSIZE" : "EHOSTUNREACH";
     },
   });
   const { ttl, dontFragment } = options;

@@ -1,5 +1,5 @@
 /** The words for ends of a trace: `pod/a`, `deploy/web`, `svc/web:80`, `node/node-1:30080`, `external`, an address, a name. */
-import { parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIp, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
 import { InputError } from "../manifests/input-error.ts";
 
 export type TargetKind = "Pod" | "Service" | "Node" | "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job";
@@ -43,12 +43,16 @@ const KINDS: Readonly<Record<string, TargetKind>> = {
   jobs: "Job",
 };
 
-const EXPECTED = "pod/NAME, deploy/NAME, svc/NAME:PORT, node/NAME, external, an IPv4 address or a DNS name";
+const EXPECTED =
+  "pod/NAME, deploy/NAME, svc/NAME:PORT, node/NAME, external, an address ([ADDRESS]:PORT for IPv6) or a DNS name";
 
 /** Reads an end of a trace. `KIND/NAMESPACE/NAME` overrides `namespace`. Throws InputError naming the argument. */
 export function parseTarget(text: string, argument: string, namespace: string): Target {
   const bad = (found: string, expected = EXPECTED): InputError =>
     new InputError({ file: "command line", line: 0, field: argument, found, expected });
+  // An IPv6 address has colons of its own, unless brackets hold them.
+  const bare = parseIp(text.replace(/^\[(.*)\]$/, "$1"));
+  if (bare !== undefined && isKey6(bare)) return { type: "address", address: formatIp(bare), port: "" };
   const colon = text.lastIndexOf(":");
   const head = colon < 0 ? text : text.slice(0, colon);
   const port = colon < 0 ? "" : text.slice(colon + 1);
@@ -57,7 +61,8 @@ export function parseTarget(text: string, argument: string, namespace: string): 
   }
   if (/^[0-9]+$/.test(port) && (Number(port) < 1 || Number(port) > 65535)) throw bad(port, "a port from 1 to 65535");
   if (head === "external" || head === "internet") return { type: "external", port };
-  if (parseIpv4(head) !== undefined) return { type: "address", address: head, port };
+  const address = parseIp(/^\[.*:.*\]$/.test(head) ? head.slice(1, -1) : head);
+  if (address !== undefined) return { type: "address", address: formatIp(address), port };
   if (/^[0-9.]+$/.test(head) || head.includes(":")) throw bad(JSON.stringify(text));
   const parts = head.split("/");
   if (parts.length === 1) {

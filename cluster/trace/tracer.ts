@@ -122,11 +122,17 @@ export function tupleOf(b: Uint8Array, at: number, end: number): Tuple {
   const readable = ported && end - th >= 4 && ipv4.fragmentOffset(b, at) === 0;
   const srcPort = readable ? u16(b, th) : 0;
   const dstPort = readable ? u16(b, th + 2) : 0;
-  const frame = th + udp.HEADER_LEN + vxlan.HEADER_LEN;
-  const tunnelled = protocol === ipv4.PROTO_UDP && (dstPort === vxlan.PORT_LINUX || dstPort === vxlan.PORT);
-  const carries = tunnelled && end - frame > ethernet.HEADER_LEN && ethernet.etherType(b, frame) === ethernet.ETH_P_IP;
-  const inner = carries ? tupleOf(b, frame + ethernet.HEADER_LEN, end) : null;
+  const inner = protocol === ipv4.PROTO_UDP ? carriedBy(b, th, dstPort, end) : null;
   return { protocol, src: ipv4.src(b, at), srcPort, dst: ipv4.dst(b, at), dstPort, inner };
+}
+
+/** The packet that a tunnel's datagram carries; null for other datagrams. */
+function carriedBy(b: Uint8Array, th: number, dstPort: number, end: number): Tuple | null {
+  const frame = th + udp.HEADER_LEN + vxlan.HEADER_LEN;
+  const at = frame + ethernet.HEADER_LEN;
+  if ((dstPort !== vxlan.PORT_LINUX && dstPort !== vxlan.PORT) || end <= at) return null;
+  const type = ethernet.etherType(b, frame);
+  return type === ethernet.ETH_P_IP || type === ethernet.ETH_P_IPV6 ? tupleOf(b, at, end) : null;
 }
 
 function tupleOf6(b: Uint8Array, at: number, end: number): Tuple {
@@ -134,15 +140,10 @@ function tupleOf6(b: Uint8Array, at: number, end: number): Tuple {
   const th = ipv6.transportOffset(b, at, end);
   const ported = protocol === ipv4.PROTO_TCP || protocol === ipv4.PROTO_UDP || protocol === ipv4.PROTO_SCTP;
   const readable = ported && end - th >= 4;
-  const [src, dst] = [key6At(b, at + ipv6.SRC), key6At(b, at + ipv6.DST)];
-  return {
-    protocol,
-    src,
-    srcPort: readable ? u16(b, th) : 0,
-    dst,
-    dstPort: readable ? u16(b, th + 2) : 0,
-    inner: null,
-  };
+  const srcPort = readable ? u16(b, th) : 0;
+  const dstPort = readable ? u16(b, th + 2) : 0;
+  const inner = protocol === ipv4.PROTO_UDP && readable ? carriedBy(b, th, dstPort, end) : null;
+  return { protocol, src: key6At(b, at + ipv6.SRC), srcPort, dst: key6At(b, at + ipv6.DST), dstPort, inner };
 }
 
 /** "10.0.0.1:40000 → 10.0.0.2:80", with what it carries in ⟦⟧. */

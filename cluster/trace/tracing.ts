@@ -3,14 +3,15 @@ import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import { formatIpv4, type Ipv4Addr, ipv4, parseIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { formatIp, type IpKey, ipKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
+import { type Family, familyOf } from "../api/ip.ts";
 import type { KubeObject, matchesSelector } from "../api/meta.ts";
-import type { Pod } from "../api/pod.ts";
-import type { Service, ServicePort } from "../api/service.ts";
-import { resolve } from "../apps/dns-client.ts";
+import { type Pod, podIps } from "../api/pod.ts";
+import { clusterIps, type Service, type ServicePort } from "../api/service.ts";
+import { familiesHere, resolve } from "../apps/dns-client.ts";
 import type { ResolvConf } from "../dns/resolv-conf.ts";
 import { InputError } from "../manifests/input-error.ts";
-import { CLIENT } from "../node/outside.ts";
+import { CLIENTS } from "../node/outside.ts";
 import type { Store } from "../store/store.ts";
 import { judge } from "./judge.ts";
 import type { Naming } from "./naming.ts";
@@ -24,6 +25,8 @@ export type TraceOptions = {
   /** Of names that give none; "default". */
   readonly namespace?: string;
   readonly protocol?: Protocol;
+  /** Which address of an end that has one of each; unless given, what a program would take: the primary one. */
+  readonly family?: Family;
   readonly size?: number;
   readonly ttl?: number;
   readonly dontFragment?: boolean;
@@ -48,18 +51,28 @@ export type TracingSources = {
   readonly external: NetNs;
   readonly netnsOfPod: (pod: Pod) => NetNs | undefined;
   readonly netnsOfNode: (name: string) => NetNs | undefined;
-  readonly nodeIp: (name: string) => string | undefined;
+  /** The primary one first. */
+  readonly nodeIps: (name: string) => readonly string[];
   readonly resolvConf: (pod: Pod | undefined) => ResolvConf;
   readonly namespaces: () => Iterable<NetNs>;
   readonly relays: Relays;
 };
 
 /** Where packets start, and how names are resolved there. */
-export type Place = { readonly ns: NetNs; readonly conf: ResolvConf; readonly end: Endpoint };
+export type Place = {
+  readonly ns: NetNs;
+  readonly conf: ResolvConf;
+  /** With its primary address. */
+  readonly end: Endpoint;
+  /** All its addresses, the primary one first. */
+  readonly ips: readonly string[];
+};
+/** What a destination's words leave open. */
+export type Asked = Pick<TraceOptions, "protocol" | "family"> & { readonly namespace: string };
 /** Where packets go. */
 export type Destination = {
   readonly protocol: Protocol;
-  readonly address: Ipv4Addr;
+  readonly address: IpKey;
   readonly port: number;
   readonly title: string;
 };
@@ -82,7 +95,7 @@ export class Tracing {
     const { loop } = place.ns.world;
     if (this.#traced) loop.run({ deadline: loop.time + REST });
     this.#traced = true;
-    const target = this.destination(to, namespace, place, options.protocol);
+    const target = this.destination(to, place, { ...options, namespace });
     const head = (title: string): string => `${titleOf(place.end)} → ${title}   ${options.title ?? ""}`.trimEnd();
     if ("code" in target) return { result: unresolved(to, place.end, target), title: head(target.title), pcapng: null };
     const { protocol, address, port } = target;
@@ -98,7 +111,7 @@ export class Tracing {
       });
       const { naming } = this.#from;
       naming.allRules = options.allRules === true;
-      const question = { protocol, source: place.end, address, port };
+      const question = { protocol, source: endTowards(place, address), address, port };
       const judged = judge(observed, question, naming, (event) => naming.receiverOf(event));
       const told = [
         ...(observed.forward === null ? [] : [{ track: observed.forward, hops: judged.forward }]),
@@ -114,7 +127,7 @@ export class Tracing {
 
   /** Who a source is. Throws InputError if there is nobody of that name, or not wired. */
   place(text: string, namespace: string): Place {
-    const named = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(text) && text !== "external" && parseIpv4(text) === undefined;
+    const named = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(text) && text !== "external" && parseIp(text) === undefined;
     const target = parseTarget(named ? `pod/${text}` : text, "FROM", namespace);
     if (target.type === "external") return this.#external();
     if (target.type === "address") return this.#placeOfAddress(target.address, text);
@@ -127,24 +140,37 @@ export class Tracing {
   }
 
   /** Who a destination is: an address and a port, or why its name has none. Throws InputError for what does not exist. */
-  destination(text: string, namespace: string, from: Place, wanted?: Protocol): Destination | Unresolved {
-    const target = parseTarget(text, "TO", namespace);
+  destination(text: string, from: Place, asked: Asked): Destination | Unresolved {
+    const target = parseTarget(text, "TO", asked.namespace);
     switch (target.type) {
-      case "external":
-        return this.#plain(CLIENT, target.port, "external", wanted);
+      case "external": {
+        const primary = familyOf(from.ips[0] ?? "");
+        return this.#plain(CLIENTS[asked.family ?? primary], target.port, "external", asked.protocol);
+      }
       case "address":
-        return this.#plain(target.address, target.port, this.#titleOfAddress(target.address), wanted);
+        this.#ofFamily([target.address], asked, text);
+        return this.#plain(target.address, target.port, this.#titleOfAddress(target.address), asked.protocol);
       case "name":
-        return this.#named(target.name, target.port, from, wanted);
+        return this.#named(target.name, target.port, from, asked);
       case "object":
-        return this.#object(target, text, wanted);
+        return this.#object(target, text, asked);
     }
+  }
+
+  /** The address of the family that is asked for, the first if none is. */
+  #ofFamily(ips: readonly string[], { family }: Asked, text: string): string | undefined {
+    if (family === undefined || ips.length === 0) return ips[0];
+    const found = ips.find((ip) => familyOf(ip) === family);
+    if (found === undefined)
+      throw this.#unknown("TO", `${text}, which has ${ips.join(" and ")}`, `an end with an IPv${family} address`);
+    return found;
   }
 
   /** The world outside listens on whatever port it is asked on. Answers how to stop. */
   listenOutside({ protocol, address, port }: Destination): () => void {
     const ns = this.#from.external;
-    const inside = [...this.#from.store.list("Service")].some((s) => s.spec.clusterIP === formatIpv4(address));
+    const text = formatIp(address);
+    const inside = [...this.#from.store.list("Service")].some((s) => clusterIps(s).includes(text));
     if (inside || (protocol !== "tcp" && protocol !== "udp")) return () => {};
     const socket =
       protocol === "tcp"
@@ -164,18 +190,23 @@ export class Tracing {
   }
 
   #external(): Place {
-    const end: Endpoint = { ...this.#from.naming.ownerOf(this.#from.external), ip: CLIENT, port: null };
-    return { ns: this.#from.external, conf: this.#from.resolvConf(undefined), end };
+    const ns = this.#from.external;
+    const ips = familiesHere(ns).map((family) => CLIENTS[family]);
+    const primary = this.#from.store.list("Node").flatMap((n) => this.#from.nodeIps(n.metadata.name))[0] ?? "";
+    ips.sort((a, b) => Number(familyOf(b) === familyOf(primary)) - Number(familyOf(a) === familyOf(primary)));
+    const end: Endpoint = { ...this.#from.naming.ownerOf(ns), ip: ips[0] ?? "", port: null };
+    return { ns, conf: this.#from.resolvConf(undefined), end, ips };
   }
 
   #placeOfNode(name: string, text: string): Place {
     const ns = this.#from.netnsOfNode(name);
     if (ns === undefined) throw this.#unknown("FROM", text, this.#namesOf("Node", ""));
-    const ip = this.#from.nodeIp(name) ?? "";
+    const ips = this.#from.nodeIps(name);
     return {
       ns,
       conf: this.#from.resolvConf(undefined),
-      end: { kind: "Node", namespace: "", name, node: name, ip, port: null },
+      end: { kind: "Node", namespace: "", name, node: name, ip: ips[0] ?? "", port: null },
+      ips,
     };
   }
 
@@ -186,44 +217,46 @@ export class Tracing {
       throw this.#unknown("FROM", `${text}, which has no network`, this.#whyNot(pod));
     const { namespace = "default", name } = pod.metadata;
     const end: Endpoint = { kind: "Pod", namespace, name, node: pod.spec.nodeName ?? "", ip, port: null };
-    return { ns, conf: this.#from.resolvConf(pod), end };
+    return { ns, conf: this.#from.resolvConf(pod), end, ips: podIps(pod) };
   }
 
   #placeOfAddress(address: string, text: string): Place {
-    const pod = this.#from.store.list("Pod").find((p) => p.status?.podIP === address && p.spec.hostNetwork !== true);
+    const pod = this.#podAt(address, (p) => p.spec.hostNetwork !== true);
     if (pod !== undefined) return this.#placeOfPod(pod, text);
-    const node = this.#from.store.list("Node").find((n) => this.#from.nodeIp(n.metadata.name) === address);
-    if (node !== undefined) return this.#placeOfNode(node.metadata.name, text);
-    if (address === CLIENT) return this.#external();
+    const node = this.#nodeAt(address);
+    if (node !== undefined) return this.#placeOfNode(node, text);
+    if (Object.values(CLIENTS).includes(address)) return this.#external();
     throw this.#unknown("FROM", text, "an address of a pod or a node");
   }
 
   #plain(address: string, port: string, title: string, wanted?: Protocol): Destination {
     const protocol = wanted ?? (port === "" ? "icmp" : "tcp");
-    return { protocol, address: ipv4(address), port: this.#number(port, protocol, title), title };
+    return { protocol, address: ipKey(address), port: this.#number(port, protocol, title), title };
   }
 
-  #named(name: string, port: string, from: Place, wanted?: Protocol): Destination | Unresolved {
-    const protocol = wanted ?? (port === "" ? "icmp" : "tcp");
-    const found = resolve(from.ns, name, from.conf);
+  #named(name: string, port: string, from: Place, asked: Asked): Destination | Unresolved {
+    const protocol = asked.protocol ?? (port === "" ? "icmp" : "tcp");
+    const families = asked.family === undefined ? familiesHere(from.ns) : [asked.family];
+    const found = resolve(from.ns, name, from.conf, families);
     if (!found.ok) {
       const text = `${found.asked}: ${found.code === "ETIMEDOUT" ? "no answer from the nameserver" : "no address of that name"}`;
       return { code: found.code, text, title: name, protocol };
     }
     const address = found.addresses[0] ?? "";
     const title = `${found.name} (${this.#titleOfAddress(address)})`;
-    return { protocol, address: ipv4(address), port: this.#number(port, protocol, name), title };
+    return { protocol, address: ipKey(address), port: this.#number(port, protocol, name), title };
   }
 
-  #object(target: Target & { type: "object" }, text: string, wanted?: Protocol): Destination {
-    if (target.kind === "Service") return this.#service(target, text, wanted);
+  #object(target: Target & { type: "object" }, text: string, asked: Asked): Destination {
+    const wanted = asked.protocol;
+    if (target.kind === "Service") return this.#service(target, text, asked);
     if (target.kind === "Node") {
-      const ip = this.#from.nodeIp(target.name);
+      const ip = this.#ofFamily(this.#from.nodeIps(target.name), asked, text);
       if (ip === undefined) throw this.#unknown("TO", text, this.#namesOf("Node", ""));
       return this.#plain(ip, target.port, `Node ${target.name}`, wanted);
     }
     const pod = this.#podBehind(target, "TO", text);
-    const ip = pod.status?.podIP;
+    const ip = this.#ofFamily(podIps(pod), asked, text);
     if (ip === undefined) throw this.#unknown("TO", `${text}, which has no network`, this.#whyNot(pod));
     const declared = pod.spec.containers.flatMap((c) => c.ports ?? []);
     const port = declared.find((p) => p.name === target.port);
@@ -233,12 +266,13 @@ export class Tracing {
     return this.#plain(ip, number, title, wanted ?? (target.port === "" ? undefined : protocolOf(own)));
   }
 
-  #service(target: Target & { type: "object" }, text: string, wanted?: Protocol): Destination {
+  #service(target: Target & { type: "object" }, text: string, asked: Asked): Destination {
+    const wanted = asked.protocol;
     const service = this.#from.store.get("Service", target.namespace, target.name) as Service | undefined;
     if (service === undefined) throw this.#unknown("TO", text, this.#namesOf("Service", target.namespace));
-    const ip = service.spec.clusterIP;
+    const ip = this.#ofFamily(clusterIps(service), asked, text);
     const title = `Service ${target.namespace}/${target.name}`;
-    if (ip === undefined || ip === "None" || ip === "") {
+    if (ip === undefined) {
       const kind = service.spec.type === "ExternalName" ? "an ExternalName" : "a headless";
       throw this.#unknown("TO", `${title}, ${kind} Service`, `its DNS name: ${target.name}.${target.namespace}:PORT`);
     }
@@ -249,7 +283,7 @@ export class Tracing {
       throw this.#unknown("TO", target.port === "" ? `${text}, without a port` : text, `one of its ports: ${list}`);
     }
     const protocol = wanted ?? protocolOf(port?.protocol);
-    return { protocol, address: ipv4(ip), port: port?.port ?? Number(target.port), title };
+    return { protocol, address: ipKey(ip), port: port?.port ?? Number(target.port), title };
   }
 
   /** The pod of that name, or the first ready one of a workload. */
@@ -282,12 +316,21 @@ export class Tracing {
   }
 
   #titleOfAddress(address: string): string {
-    const service = this.#from.store.list("Service").find((s) => s.spec.clusterIP === address);
+    const service = this.#from.store.list("Service").find((s) => clusterIps(s).includes(address));
     if (service !== undefined) return `Service ${service.metadata.namespace}/${service.metadata.name}`;
-    const pod = this.#from.store.list("Pod").find((p) => p.status?.podIP === address);
+    const pod = this.#podAt(address);
     if (pod !== undefined) return `Pod ${pod.metadata.namespace}/${pod.metadata.name}`;
-    const node = this.#from.store.list("Node").find((n) => this.#from.nodeIp(n.metadata.name) === address);
-    return node === undefined ? address : `Node ${node.metadata.name}`;
+    const node = this.#nodeAt(address);
+    return node === undefined ? address : `Node ${node}`;
+  }
+
+  #podAt(address: string, fits: (pod: Pod) => boolean = () => true): Pod | undefined {
+    return this.#from.store.list("Pod").find((p) => podIps(p).includes(address) && fits(p));
+  }
+
+  #nodeAt(address: string): string | undefined {
+    const nodes = this.#from.store.list("Node").map((n) => n.metadata.name);
+    return nodes.find((name) => this.#from.nodeIps(name).includes(address));
   }
 
   #unknown(argument: string, found: string, expected: string): InputError {
@@ -321,6 +364,12 @@ function protocolOf(name: string | undefined): Protocol {
 function titleOf(end: Endpoint): string {
   if (end.kind === "Pod") return `${end.namespace}/${end.name}`;
   return end.kind === "Node" ? `Node ${end.name}` : end.name;
+}
+
+/** The source by the address that it speaks from to this destination's family. */
+function endTowards({ end, ips }: Place, address: IpKey): Endpoint {
+  const family = isKey6(address) ? 6 : 4;
+  return { ...end, ip: ips.find((ip) => familyOf(ip) === family) ?? end.ip };
 }
 
 /** A name that has no address sends nothing. */

@@ -3,6 +3,7 @@ import { discoveryReceive } from "../neigh/ndisc.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import type { Skb } from "../skb/skb.ts";
+import { sctpError } from "../sock/sctp.ts";
 import { tcpError } from "../sock/tcp.ts";
 import { udpError } from "../sock/udp.ts";
 import { copy } from "../wire/bytes.ts";
@@ -10,7 +11,7 @@ import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { isMulticastKey6, key6At, octets6 } from "../wire/ip-key.ts";
-import { PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import { PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import * as ndisc from "../wire/ndisc.ts";
 import { localOut6, sourceFor6 } from "./output.ts";
@@ -87,6 +88,7 @@ function error(ns: NetNs, skb: Skb): void {
   const [type4, code4] = asIcmpv4(type, code);
   if (protocol === PROTO_UDP) udpError(ns, b, inner, inside, type4, code4, from, info);
   else if (protocol === PROTO_TCP) tcpError(ns, b, inner, inside, type4, code4, from, info);
+  else if (protocol === PROTO_SCTP) sctpError(ns, b, inner, inside, type4, code4);
 }
 
 /** What sockets are told, in ICMPv4's numbers (icmpv6_err_convert comes to the same errnos). */

@@ -9,9 +9,6 @@ import * as icmpv6 from "../wire/icmpv6.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { nfPass6 } from "./hook.ts";
 
-/** Code 1 of a parameter problem: a next header that nobody here knows (RFC 4443 section 3.4). */
-const UNKNOWN_NEXT_HEADER = 1;
-
 export function localIn(ns: NetNs, skb: Skb): void {
   const { buf: b, network: at } = skb;
   if (ipv6.fragmentHeader(b, at, skb.end) >= 0) {
@@ -25,6 +22,6 @@ export function localIn(ns: NetNs, skb: Skb): void {
     handler(ns, skb);
     return;
   }
-  ns.handlers.icmp6Error(ns, skb, icmpv6.PARAMPROB, UNKNOWN_NEXT_HEADER, ipv6.NEXT_HEADER);
+  ns.handlers.icmp6Error(ns, skb, icmpv6.PARAMPROB, icmpv6.UNKNOWN_NEXT_HEADER, ipv6.NEXT_HEADER);
   drop(ns, skb, DropReason.IP_NOPROTO, () => `nothing handles IPv6 next header ${protocol}`);
 }

@@ -39,6 +39,7 @@ function protocols6(): (PacketHandler | null)[] {
   table[ipv4.PROTO_ICMPV6] = icmp6Receive;
   table[ipv4.PROTO_TCP] = tcpReceive;
   table[ipv4.PROTO_UDP] = udp6Receive;
+  table[ipv4.PROTO_SCTP] = sctpReceive;
   return table;
 }
 

@@ -9,7 +9,7 @@
  *   COOKIE ECHO    →                 B makes the association only now
  *                  ←       COOKIE ACK
  */
-import { localOut, sourceFor } from "../ip/output.ts";
+import { defaultTtl, localOutEither, sourceForEither } from "../ip6/either.ts";
 import type { NetNs } from "../netns/netns.ts";
 import type { Timer } from "../sim/event-loop.ts";
 import { consume, drop } from "../skb/drop.ts";
@@ -17,8 +17,12 @@ import { CHECKSUM_NONE, type Skb } from "../skb/skb.ts";
 import { setU8, setU16, setU32, u16, u32 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
+import { dstAt, headerLenOf, srcAt, writeHeader } from "../wire/ip-header.ts";
+import { isKey6 } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import * as sctp from "../wire/sctp.ts";
 
 export type SctpFailure = "ECONNREFUSED" | "ETIMEDOUT" | "ECONNRESET" | "EHOSTUNREACH" | "ENETUNREACH" | "ENOPROTOOPT";
@@ -104,7 +108,7 @@ export class SctpAssociation {
     const dst = ns.fib.dst(remote);
     if (dst.type === "none") return "ENETUNREACH";
     if (dst.type === "unreachable" || dst.type === "prohibit" || dst.type === "blackhole") return "EHOSTUNREACH";
-    const local = sourceFor(dst) as Ipv4Addr;
+    const local = sourceForEither(dst) as Ipv4Addr;
     if (local === 0) return "ENETUNREACH";
     const { localPortMin, localPortMax } = ns.sysctls;
     const localPort = ns.sctp.listeners.ephemeral(localPortMin, localPortMax, (p) => {
@@ -265,11 +269,12 @@ function cookieIn(b: Uint8Array, at: number, len: number): Uint8Array {
 function transmit(ns: NetNs, way: Way, tag: number, type: number, flags: number, value: Uint8Array): void {
   const padded = (value.length + 3) & ~3;
   const len = sctp.MIN_LEN + padded;
-  const total = ipv4.HEADER_LEN + len;
+  const header = headerLenOf(way.remote);
+  const total = header + len;
   const skb = ns.world.pool.alloc(total);
   const b = skb.buf;
   skb.network = skb.data;
-  skb.transport = skb.data + ipv4.HEADER_LEN;
+  skb.transport = skb.data + header;
   skb.end = skb.data + total;
   const th = skb.transport;
   const { localPort: srcPort, remotePort: dstPort } = way;
@@ -277,20 +282,22 @@ function transmit(ns: NetNs, way: Way, tag: number, type: number, flags: number,
   sctp.emit({ srcPort, dstPort, verificationTag: tag >>> 0, ...chunk }, b, th);
   for (let i = 0; i < padded; i++) setU8(b, th + sctp.MIN_LEN + i, value[i] ?? 0);
   sctp.fillChecksum(b, th, len);
-  const ttl = ns.sysctls.defaultTtl;
-  ipv4.write(b, skb.network, total, ns.takeIpId(), ipv4.FLAG_DF, ttl, ipv4.PROTO_SCTP, way.local, way.remote, 0);
+  const id = isKey6(way.remote) ? 0 : ns.takeIpId();
+  const ttl = defaultTtl(ns, way.remote);
+  writeHeader(b, skb.network, total, ipv4.PROTO_SCTP, ttl, way.local, way.remote, 0, id, true);
   skb.dst = ns.fib.dst(way.remote);
   skb.trace = ns.world.observer?.attach(ns, skb) ?? null;
   const text = sctp.format({ srcPort, dstPort, verificationTag: tag, ...chunk });
   skb.trace?.report(ns, skb, { step: "socket", text: `SCTP ${/\[(.*)\]/.exec(text)?.[1] ?? ""}` });
-  localOut(ns, skb);
+  localOutEither(ns, skb);
 }
 
 /** sctp_rcv: a packet for this host. Its first chunk decides; INIT and its kin stand alone anyway. */
 export function sctpReceive(ns: NetNs, skb: Skb): void {
   const { buf: b, network: at, transport: th } = skb;
   if (!ns.sctp.used) {
-    ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PROT_UNREACH, 0);
+    if (ipv4.version(b, at) === 4) ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PROT_UNREACH, 0);
+    else ns.handlers.icmp6Error(ns, skb, icmpv6.PARAMPROB, icmpv6.UNKNOWN_NEXT_HEADER, ipv6.NEXT_HEADER);
     drop(ns, skb, DropReason.IP_NOPROTO, () => "nothing here speaks SCTP");
     return;
   }
@@ -304,9 +311,9 @@ export function sctpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   const way: Way = {
-    local: ipv4.dst(b, at),
+    local: dstAt(b, at),
     localPort: sctp.dstPort(b, th),
-    remote: ipv4.src(b, at),
+    remote: srcAt(b, at),
     remotePort: sctp.srcPort(b, th),
   };
   const association = ns.sctp.lookup(way.local, way.localPort, way.remote, way.remotePort);
@@ -356,12 +363,12 @@ function delivered(ns: NetNs, skb: Skb, port: number): void {
 }
 
 /**
- * An ICMP error about a packet of ours (sctp_v4_err): `at` is the quoted IP header, `th` its transport header. Only a host
+ * An ICMP error about a packet of ours (sctp_v4_err, sctp_v6_err), in ICMPv4's numbers: `at` is the quoted IP header, `th` its transport header. Only a host
  * that speaks no SCTP ends an association that begins; of the rest its owner is told, and it goes on trying.
  */
 export function sctpError(ns: NetNs, b: Uint8Array, at: number, th: number, type: number, code: number): void {
   if (type !== icmpv4.DEST_UNREACH || code === icmpv4.FRAG_NEEDED) return;
-  const a = ns.sctp.lookup(ipv4.src(b, at), sctp.srcPort(b, th), ipv4.dst(b, at), sctp.dstPort(b, th));
+  const a = ns.sctp.lookup(srcAt(b, at), sctp.srcPort(b, th), dstAt(b, at), sctp.dstPort(b, th));
   if (code === icmpv4.PROT_UNREACH) a?.fail("ENOPROTOOPT");
   else a?.softError(code === icmpv4.PORT_UNREACH ? "ECONNREFUSED" : "EHOSTUNREACH");
 }

@@ -37,6 +37,9 @@ export const PORT_UNREACH = 4;
 export const POLICY_FAIL = 5;
 export const REJECT_ROUTE = 6;
 
+/** Code of PARAMPROB: a next header that nobody here knows. */
+export const UNKNOWN_NEXT_HEADER = 1;
+
 /** Codes of TIME_EXCEED. */
 export const EXC_HOPLIMIT = 0;
 export const EXC_FRAGTIME = 1;

@@ -6,6 +6,7 @@
  * has an address (RFC 1122 section 3.2.1.3), and keeps it: the sixteen octets are stored once, and a key compares as fast
  * as an IPv4 address. There is room for 16,777,215 of them; they are never given up.
  */
+import { AddrError } from "./addr-error.ts";
 import { setU32, u32 } from "./bytes.ts";
 import { formatIpv4, type Ipv4Addr, parseIpv4 } from "./ipv4-addr.ts";
 import { ADDR_LEN, formatIpv6, type Ipv6Addr, ipv6Of, parseIpv6 } from "./ipv6-addr.ts";
@@ -143,6 +144,13 @@ export function parseIp(text: string): IpKey | undefined {
   if (!text.includes(":")) return parseIpv4(text);
   const v6 = parseIpv6(text);
   return v6 === undefined ? undefined : key6(v6);
+}
+
+/** For literals: throws AddrError. */
+export function ipKey(text: string): IpKey {
+  const key = parseIp(text);
+  if (key === undefined) throw new AddrError("IP address", text);
+  return key;
 }
 
 /** "10.0.0.0/8" or "fd00::/64". Undefined for what is no prefix. */

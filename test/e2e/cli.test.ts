@@ -1,6 +1,7 @@
 /** The command line as programs rely on it: exit codes, the JSON contract, one clear line for bad input. */
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { isIPv4, isIPv6 } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Ajv } from "ajv";
@@ -22,7 +23,7 @@ function file(name: string, text: string): string {
 
 describe("podwire trace -o json", () => {
   const schema = JSON.parse(readFileSync(`${ROOT}cluster/trace/trace.schema.json`, "utf8"));
-  const validate = new Ajv({ strict: false, formats: { ipv4: true } }).compile(schema);
+  const validate = new Ajv({ strict: false, formats: { ipv4: isIPv4, ipv6: isIPv6 } }).compile(schema);
 
   it.each([
     ["delivered", ["deploy/frontend", "svc/backend:80"], 0],

@@ -1,16 +1,25 @@
 /**
- * flanneld on one node: takes its lease, makes its device, writes rules and subnet.env, and follows the leases of the
+ * flanneld on one node: takes its lease, makes its devices, writes rules and subnet.env, and follows the leases of the
  * other nodes. One sync is one transaction. Leaves out the resync of rules and routes that somebody else removed.
  */
 import type { Backend } from "../../../backend/ops.ts";
-import type { RtnlOp } from "../../../dataplane/netns/rtnl-ops.ts";
-import type { Node } from "../../api/node.ts";
+import type { IptablesRestore, RtnlOp } from "../../../dataplane/netns/rtnl-ops.ts";
+import { type Node, podCidrs } from "../../api/node.ts";
 import type { Controller } from "../../client/manager.ts";
 import { sameValue } from "../../store/same-value.ts";
 import type { Kind, Store, WatchEvent } from "../../store/store.ts";
-import { annotationsOf, drawVtepMac, type Lease, leaseOf, subnetOf, vtepMacOf } from "./lease.ts";
-import type { FlannelConf } from "./net-conf.ts";
-import { planDevice, planLease, planUnlease, podMtu, type Underlay } from "./plan.ts";
+import {
+  annotationsOf,
+  drawVtepMac,
+  type Lease,
+  type LeaseSide,
+  leaseOf,
+  overwrittenIp,
+  subnetOf,
+  vtepMacOf,
+} from "./lease.ts";
+import { type FlannelConf, type FlannelNetwork, networksOf } from "./net-conf.ts";
+import { planDevices, planLease, planUnlease, podMtu, type Underlay, underlayAddress } from "./plan.ts";
 import { flannelRules } from "./rules.ts";
 import { formatSubnetEnv } from "./subnet-env.ts";
 
@@ -47,10 +56,9 @@ export class FlannelAgent implements Controller {
   keys({ object, previous, type }: WatchEvent): readonly string[] {
     const { name } = object.metadata;
     if (name === this.#options.nodeName) return this.#ready ? [] : [name];
-    const changed =
-      type !== "MODIFIED" ||
-      !sameValue(leaseOf(object as Node), previous === undefined ? null : leaseOf(previous as Node));
-    return changed ? [name] : [];
+    const { conf } = this.#options;
+    const before = previous === undefined ? null : leaseOf(previous as Node, conf);
+    return type !== "MODIFIED" || !sameValue(leaseOf(object as Node, conf), before) ? [name] : [];
   }
 
   async sync(keys: readonly string[]): Promise<void> {
@@ -71,7 +79,7 @@ export class FlannelAgent implements Controller {
   #planPeer(name: string, next: Map<string, Lease | null>): readonly RtnlOp[] {
     const { store, conf, underlay } = this.#options;
     const node = store.get("Node", "", name);
-    const lease = node === undefined ? null : leaseOf(node);
+    const lease = node === undefined ? null : leaseOf(node, conf);
     const wanted = lease !== null && lease.backend === conf.backend ? lease : null;
     const known = this.#peers.get(name) ?? null;
     if (sameValue(wanted, known)) return [];
@@ -81,33 +89,21 @@ export class FlannelAgent implements Controller {
   }
 
   async #start(): Promise<void> {
-    const { store, backend, conf, underlay, nodeName, salt, ipMasq = true } = this.#options;
+    const { store, backend, conf, underlay, nodeName, ipMasq = true } = this.#options;
     const node = store.get("Node", "", nodeName);
     // Without a podCIDR flanneld waits; the node's next event comes with it.
-    if (node === undefined || (node.spec?.podCIDR === undefined && node.spec?.podCIDRs === undefined)) return;
-    const own: Lease = {
-      node: nodeName,
-      subnet: subnetOf(node, conf),
-      publicIp:
-        node.metadata.annotations?.["flannel.alpha.coreos.com/public-ip-overwrite"] ??
-        underlay.address.replace(/\/.*$/, ""),
-      backend: conf.backend,
-      vtepMac: conf.backend === "vxlan" ? (vtepMacOf(node) ?? drawVtepMac(salt, nodeName)) : null,
-    };
-    const saved = await backend.iptablesSave("host", "ipv4");
-    const text = flannelRules({
-      network: conf.network,
-      subnet: own.subnet,
-      ipMasq,
-      hasMasqJump: /^-A POSTROUTING .*-j FLANNEL-POSTRTG$/m.test(saved),
-      hasForwardJump: /^-A FORWARD .*-j FLANNEL-FWD$/m.test(saved),
-    });
-    await backend.apply([
-      ...planDevice(conf, own, underlay),
-      { op: "iptables.restore", netns: "host", family: "ipv4", text, noflush: true, source: `flannel on ${nodeName}` },
-    ]);
+    if (node === undefined || podCidrs(node).length === 0) return;
+    const networks = networksOf(conf);
+    const sides = networks.map((network) => this.#side(node, network));
+    const own: Lease = { node: nodeName, backend: conf.backend, sides };
+    const rules = await Promise.all(networks.map((network, i) => this.#rules(network, sides[i] as LeaseSide)));
+    await backend.apply([...planDevices(conf, own, underlay), ...rules]);
     this.#options.writeSubnetEnv(
-      formatSubnetEnv({ network: conf.network, subnet: own.subnet, mtu: podMtu(conf, underlay), ipMasq }),
+      formatSubnetEnv({
+        sides: sides.map(({ subnet }, i) => ({ network: (networks[i] as FlannelNetwork).text, subnet })),
+        mtu: podMtu(conf, underlay),
+        ipMasq,
+      }),
     );
     this.#ready = true;
     const conditions = (node.status?.conditions ?? []).filter((c) => c.type !== "NetworkUnavailable");
@@ -127,5 +123,30 @@ export class FlannelAgent implements Controller {
         ],
       },
     });
+  }
+
+  /** This node's own part of its lease in one network. */
+  #side(node: Node, network: FlannelNetwork): LeaseSide {
+    const { conf, underlay, nodeName, salt } = this.#options;
+    const { family } = network.cidr;
+    return {
+      subnet: subnetOf(node, network),
+      publicIp: overwrittenIp(node, family) ?? underlayAddress(underlay, family).replace(/\/.*$/, ""),
+      vtepMac: conf.backend === "vxlan" ? (vtepMacOf(node, family) ?? drawVtepMac(salt, nodeName, family)) : null,
+    };
+  }
+
+  async #rules(network: FlannelNetwork, { subnet }: LeaseSide): Promise<IptablesRestore> {
+    const { backend, nodeName, ipMasq = true } = this.#options;
+    const family = network.cidr.family === 4 ? "ipv4" : "ipv6";
+    const saved = await backend.iptablesSave("host", family);
+    const text = flannelRules({
+      network: network.text,
+      subnet,
+      ipMasq,
+      hasMasqJump: /^-A POSTROUTING .*-j FLANNEL-POSTRTG$/m.test(saved),
+      hasForwardJump: /^-A FORWARD .*-j FLANNEL-FWD$/m.test(saved),
+    });
+    return { op: "iptables.restore", netns: "host", family, text, noflush: true, source: `flannel on ${nodeName}` };
   }
 }

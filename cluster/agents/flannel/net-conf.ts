@@ -1,8 +1,8 @@
 /**
  * flannel's net-conf.json (the kube subnet manager's copy, from the ConfigMap kube-flannel-cfg). Keys of Backend are
- * matched without case, as flannel does. Leaves out IPv6, nftables mode, and the backends that are not planned here.
+ * matched without case, as flannel does. Leaves out nftables mode, and the backends that are not planned here.
  */
-import { type Cidr, parseCidr } from "../../api/ip.ts";
+import { type Cidr, type Family, familyOf, parseCidr } from "../../api/ip.ts";
 import { show } from "../../api/issue.ts";
 import { isMapping } from "../../api/schema.ts";
 import { InputError } from "../../manifests/input-error.ts";
@@ -11,7 +11,10 @@ import { jsonLineOf } from "../../manifests/json-lines.ts";
 export type FlannelBackend = "vxlan" | "host-gw";
 
 export type FlannelConf = {
-  readonly network: string;
+  /** Null where EnableIPv4 is false. */
+  readonly network: string | null;
+  /** Null unless EnableIPv6 is true. */
+  readonly ipv6Network: string | null;
   readonly backend: FlannelBackend;
   readonly vni: number;
   /** UDP port; flannel leaves it to the kernel, which takes 8472. */
@@ -22,12 +25,24 @@ export type FlannelConf = {
   readonly mtu: number | null;
 };
 
+/** For networks of one or both families. */
 export function flannelConf(
-  network: string,
+  networks: string | readonly string[],
   backend: FlannelBackend = "vxlan",
   change: Partial<FlannelConf> = {},
 ): FlannelConf {
-  return { network, backend, vni: 1, port: 8472, directRouting: false, mtu: null, ...change };
+  const list = typeof networks === "string" ? [networks] : networks;
+  const [network, ipv6Network] = ([4, 6] as const).map((family) => list.find((n) => familyOf(n) === family) ?? null);
+  return {
+    network: network ?? null,
+    ipv6Network: ipv6Network ?? null,
+    backend,
+    vni: 1,
+    port: 8472,
+    directRouting: false,
+    mtu: null,
+    ...change,
+  };
 }
 
 export function parseFlannelConf(text: string, file: string): FlannelConf {
@@ -50,9 +65,21 @@ export function parseFlannelConf(text: string, file: string): FlannelConf {
     );
   }
   if (!isMapping(value)) return fail([], show(value), "a mapping with Network");
-  const { Network: network, Backend: given = { Type: "vxlan" } } = value;
-  if (typeof network !== "string" || parseCidr(network) === null)
-    return fail(["Network"], show(network), "a CIDR such as 10.244.0.0/16");
+  const { Backend: given = { Type: "vxlan" } } = value;
+  const enabled = (key: string, otherwise: boolean): boolean => {
+    const found = value[key] ?? otherwise;
+    return typeof found === "boolean" ? found : fail([key], show(found), "true or false");
+  };
+  const [four, six] = [enabled("EnableIPv4", true), enabled("EnableIPv6", false)];
+  if (!four && !six) return fail(["EnableIPv4"], "false", "true, or EnableIPv6");
+  const networkAt = (key: string, family: Family, example: string): string => {
+    const found = value[key];
+    return typeof found === "string" && parseCidr(found)?.family === family
+      ? found
+      : fail([key], show(found), `a CIDR such as ${example}`);
+  };
+  const network = four ? networkAt("Network", 4, "10.244.0.0/16") : null;
+  const ipv6Network = six ? networkAt("IPv6Network", 6, "fd00:10:244::/56") : null;
   if (!isMapping(given)) return fail(["Backend"], show(given), "a mapping with Type");
   const backend = new Map(Object.entries(given).map(([key, v]) => [key.toLowerCase(), { key, v }]));
   const type = backend.get("type")?.v ?? "udp";
@@ -70,6 +97,7 @@ export function parseFlannelConf(text: string, file: string): FlannelConf {
   const port = number("port", 0, 65535) ?? 0;
   return {
     network,
+    ipv6Network,
     backend: type,
     vni: number("vni", 1, 16777215) ?? 1,
     port: port === 0 ? 8472 : port,
@@ -78,8 +106,15 @@ export function parseFlannelConf(text: string, file: string): FlannelConf {
   };
 }
 
-export function networkOf(conf: FlannelConf): Cidr {
-  const cidr = parseCidr(conf.network);
-  if (cidr === null) throw new Error(`flannel: Network ${conf.network}: not a CIDR`);
-  return cidr;
+/** A network that flannel serves. */
+export type FlannelNetwork = { readonly text: string; readonly cidr: Cidr };
+
+/** IPv4 before IPv6. */
+export function networksOf({ network, ipv6Network }: FlannelConf): readonly FlannelNetwork[] {
+  return [network, ipv6Network].flatMap((text) => {
+    if (text === null) return [];
+    const cidr = parseCidr(text);
+    if (cidr === null) throw new Error(`flannel: Network ${text}: not a CIDR`);
+    return [{ text, cidr }];
+  });
 }

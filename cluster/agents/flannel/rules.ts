@@ -1,4 +1,6 @@
-/** flanneld's rules (--ip-masq, --iptables-forward-rules): one iptables-restore --noflush text. The order matters. */
+/** flanneld's rules of one family (--ip-masq, --iptables-forward-rules): one restore --noflush text. The order matters. */
+import { familyOf } from "../../api/ip.ts";
+
 export type FlannelRules = {
   readonly network: string;
   readonly subnet: string;
@@ -12,6 +14,7 @@ const MASQ = '-m comment --comment "flanneld masq"';
 const FORWARD = '-m comment --comment "flanneld forward"';
 
 export function flannelRules({ network, subnet, ipMasq, hasMasqJump, hasForwardJump }: FlannelRules): string {
+  const multicast = familyOf(network) === 4 ? "224.0.0.0/4" : "ff00::/8";
   const masquerade = [
     "*nat",
     ":FLANNEL-POSTRTG - [0:0]",
@@ -22,7 +25,7 @@ export function flannelRules({ network, subnet, ipMasq, hasMasqJump, hasForwardJ
     `-A FLANNEL-POSTRTG -s ${subnet} -d ${network} ${MASQ} -j RETURN`,
     `-A FLANNEL-POSTRTG -s ${network} -d ${subnet} ${MASQ} -j RETURN`,
     `-A FLANNEL-POSTRTG ! -s ${network} -d ${subnet} ${MASQ} -j RETURN`,
-    `-A FLANNEL-POSTRTG -s ${network} ! -d 224.0.0.0/4 ${MASQ} -j MASQUERADE --random-fully`,
+    `-A FLANNEL-POSTRTG -s ${network} ! -d ${multicast} ${MASQ} -j MASQUERADE --random-fully`,
     `-A FLANNEL-POSTRTG ! -s ${network} -d ${network} ${MASQ} -j MASQUERADE --random-fully`,
     "COMMIT",
   ];

@@ -7,6 +7,7 @@ import { Cluster } from "../cluster/cluster.ts";
 import { type ProxyConfig, parseProxyConfig } from "../cluster/kube-proxy/config.ts";
 import { InputError } from "../cluster/manifests/input-error.ts";
 import { readSources } from "../cluster/manifests/sources.ts";
+import { parseCidrPair } from "../cluster/node/cidr-settings.ts";
 import { NETWORKS, type Network } from "../cluster/node/conflists.ts";
 import { UsageError } from "./exit.ts";
 import { type OutputFormat, Progress, printWarnings } from "./print.ts";
@@ -18,6 +19,8 @@ export type ClusterFlags = {
   readonly network?: Network;
   readonly proxyMode?: ProxyMode;
   readonly proxyConfig?: string;
+  readonly clusterCidr?: string;
+  readonly serviceCidr?: string;
   readonly mtu?: number;
   readonly seed?: number;
   readonly config?: string;
@@ -35,9 +38,14 @@ export function withClusterOptions(command: Command): Command {
     .addOption(new Option("--network <network>", "how pods are wired (default: flannel-vxlan)").choices(NETWORKS))
     .addOption(new Option("--proxy-mode <mode>", "how kube-proxy works (default: iptables)").choices(PROXY_MODES))
     .option("--proxy-config <file>", "a KubeProxyConfiguration")
+    .option(
+      "--cluster-cidr <cidrs>",
+      "addresses of pods: one CIDR, or one a family with a comma (default: 10.244.0.0/16)",
+    )
+    .option("--service-cidr <cidrs>", "addresses of Services, in the same words (default: 10.96.0.0/12)")
     .option("--mtu <octets>", "MTU of the underlay (default: 1500)", integer(576, 65535))
     .option("--seed <number>", "seed of everything random (default: 1)", integer(0, 2 ** 32 - 1))
-    .option("--config <file>", "settings file with any of: files, nodes, network, proxyMode, proxyConfig, mtu, seed")
+    .option("--config <file>", `settings file with any of: ${Object.keys(SETTINGS).join(", ")}`)
     .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
     .option("-q, --quiet", "no warnings, no progress")
     .option("-v, --verbose", "say more: in a trace, every rule that matched");
@@ -88,11 +96,13 @@ function readText(file: string, expected: string): string {
 }
 
 function pick(from: Settings | ClusterFlags): Omit<ClusterOptions, "sources" | "progress" | "proxyConfig"> {
-  const { nodes, network, proxyMode, mtu, seed } = from;
+  const { nodes, network, proxyMode, clusterCidr, serviceCidr, mtu, seed } = from;
   return {
     ...(nodes === undefined ? {} : { nodes }),
     ...(network === undefined ? {} : { network }),
     ...(proxyMode === undefined ? {} : { proxyMode }),
+    ...(clusterCidr === undefined ? {} : { clusterCidr }),
+    ...(serviceCidr === undefined ? {} : { serviceCidr }),
     ...(mtu === undefined ? {} : { mtu }),
     ...(seed === undefined ? {} : { seed }),
   };
@@ -104,6 +114,8 @@ const SETTINGS: Readonly<Record<string, { readonly ok: (value: unknown) => boole
   network: { ok: (v) => NETWORKS.includes(v as Network), expected: `one of ${NETWORKS.join(", ")}` },
   proxyMode: { ok: (v) => PROXY_MODES.includes(v as ProxyMode), expected: `one of ${PROXY_MODES.join(", ")}` },
   proxyConfig: { ok: (v) => typeof v === "string", expected: "the path of a KubeProxyConfiguration" },
+  clusterCidr: { ok: isCidrPair, expected: "one CIDR, or one of each family with a comma" },
+  serviceCidr: { ok: isCidrPair, expected: "one CIDR, or one of each family with a comma" },
   mtu: { ok: isInt(576, 65535), expected: "a whole number from 576 to 65535" },
   seed: { ok: isInt(0, 2 ** 32 - 1), expected: "a whole number from 0 to 4294967295" },
 };
@@ -144,8 +156,29 @@ export function readSettings(file: string): Settings {
   return value as Settings;
 }
 
+function isCidrPair(value: unknown): boolean {
+  try {
+    return typeof value === "string" && parseCidrPair(value, "") !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 function isInt(min: number, max: number): (value: unknown) => boolean {
   return (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max;
+}
+
+/** Which address of an end that has one of each family, in the words of curl and ping. */
+export type FamilyFlags = { readonly ipv4?: boolean; readonly ipv6?: boolean };
+
+export function withFamilyOptions(command: Command): Command {
+  return command
+    .addOption(new Option("-4, --ipv4", "the IPv4 address of an end that has one of each family").conflicts("ipv6"))
+    .addOption(new Option("-6, --ipv6", "the IPv6 address (default: the primary one)").conflicts("ipv4"));
+}
+
+export function familyOf({ ipv4, ipv6 }: FamilyFlags): { readonly family?: 4 | 6 } {
+  return ipv6 === true ? { family: 6 } : ipv4 === true ? { family: 4 } : {};
 }
 
 export function collect(value: string, before: readonly string[]): string[] {

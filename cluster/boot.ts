@@ -257,6 +257,7 @@ const EXPECTED: Readonly<Record<ClusterError["reason"], string>> = {
   CidrExhausted: "a CIDR with room for all nodes",
   CidrOverlap: "CIDRs that do not overlap",
   AddressOutOfRange: "an address of the service CIDR",
+  FamilyMissing: "families that the service CIDR has",
   AddressInUse: "an address that no other Service has",
   PortInUse: "a node port that no other Service has",
   PortsExhausted: "fewer node ports than the range has",

@@ -6,26 +6,38 @@ import { type Capture, LINKTYPE_ETHERNET } from "../../dataplane/wire/capture-fi
 import { PcapngWriter } from "../../dataplane/wire/pcapng.ts";
 import { formatFrame } from "../../dataplane/wire/print.ts";
 import { readCapture } from "../../dataplane/wire/read-capture.ts";
-import { buildCluster, type ClusterFlags, collect, withClusterOptions } from "../cluster-options.ts";
+import {
+  buildCluster,
+  type ClusterFlags,
+  collect,
+  type FamilyFlags,
+  familyOf,
+  withClusterOptions,
+  withFamilyOptions,
+} from "../cluster-options.ts";
 import { OK, UNEXPECTED, UsageError } from "../exit.ts";
 
-type Flags = ClusterFlags & {
-  readonly write?: string;
-  readonly read?: string;
-  readonly at: readonly string[];
-  readonly filter?: string;
-  readonly protocol?: "tcp" | "udp" | "icmp";
-};
+type Flags = ClusterFlags &
+  FamilyFlags & {
+    readonly write?: string;
+    readonly read?: string;
+    readonly at: readonly string[];
+    readonly filter?: string;
+    readonly protocol?: "tcp" | "udp" | "icmp";
+  };
 
 export function captureCommand(end: (code: number) => void): Command {
-  return withClusterOptions(new Command("capture"))
+  return withFamilyOptions(withClusterOptions(new Command("capture")))
     .description("record an exchange at interfaces: a TCP connection with an HTTP request, a datagram, or an echo")
     .argument("[from]", "as in trace")
     .argument("[to]", "as in trace")
     .option("-r, --read <file>", "read a pcap or pcapng file instead, and print or write what the filter lets through")
     .option("-w, --write <file>", "write pcapng there; without it the frames are printed")
     .option("--at <place>", "NODE/DEVICE or pod/NAME/DEVICE (repeatable; default: everywhere)", collect, [])
-    .option("--filter <expression>", "tcp, udp, icmp, arp, host ADDRESS, port NUMBER; joined by and, or, not")
+    .option(
+      "--filter <expression>",
+      "tcp, udp, icmp, icmp6, ip, ip6, arp, host ADDRESS, port NUMBER; joined by and, or, not",
+    )
     .addOption(new Option("--protocol <protocol>", "as in trace").choices(["tcp", "udp", "icmp"]))
     .action(async (from: string | undefined, to: string | undefined, flags: Flags) => {
       if (flags.read !== undefined) end(await read(flags.read, flags));
@@ -74,6 +86,7 @@ async function capture(from: string, to: string, flags: Flags): Promise<number> 
   const cluster = await buildCluster(flags);
   const recorded = cluster.capture(from, to, {
     namespace: flags.namespace,
+    ...familyOf(flags),
     at: flags.at,
     ...(flags.filter === undefined ? {} : { filter: flags.filter }),
     ...(flags.protocol === undefined ? {} : { protocol: flags.protocol }),

@@ -23,8 +23,12 @@ async function test(files: readonly string[], flags: Flags): Promise<number> {
   const cluster = await buildCluster(flags);
   const outcomes: Outcome[] = [];
   for (const expectation of tests) {
-    const { from, to, protocol } = expectation;
-    const options = { namespace: flags.namespace, ...(protocol === undefined ? {} : { protocol }) };
+    const { from, to, protocol, family } = expectation;
+    const options = {
+      namespace: flags.namespace,
+      ...(protocol === undefined ? {} : { protocol }),
+      ...(family === undefined ? {} : { family }),
+    };
     const traced = await cluster.trace(from, to, options);
     const hops = traced.result.hops.map((h) => `${h.n} ${h.node} ${h.netns} ${h.device} ${h.step}: ${h.action}`);
     outcomes.push({ test: expectation, failures: failuresOf(expectation, traced.result), trace: hops.join("\n") });

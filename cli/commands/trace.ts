@@ -3,25 +3,37 @@ import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { renderTree } from "../../cluster/trace/render-tree.ts";
 import type { TraceResult, Verdict } from "../../cluster/trace/result.ts";
-import { buildCluster, type ClusterFlags, integer, withClusterOptions } from "../cluster-options.ts";
+import {
+  buildCluster,
+  type ClusterFlags,
+  type FamilyFlags,
+  familyOf,
+  integer,
+  withClusterOptions,
+  withFamilyOptions,
+} from "../cluster-options.ts";
 import { OK, UNEXPECTED } from "../exit.ts";
 import { paintFor, printResult } from "../print.ts";
 
-type Flags = ClusterFlags & {
-  readonly protocol?: "tcp" | "udp" | "icmp" | "sctp";
-  readonly all?: boolean;
-  readonly pcap?: string;
-  readonly expect?: Verdict;
-  readonly size?: number;
-  readonly ttl?: number;
-  readonly df?: boolean;
-};
+type Flags = ClusterFlags &
+  FamilyFlags & {
+    readonly protocol?: "tcp" | "udp" | "icmp" | "sctp";
+    readonly all?: boolean;
+    readonly pcap?: string;
+    readonly expect?: Verdict;
+    readonly size?: number;
+    readonly ttl?: number;
+    readonly df?: boolean;
+  };
 
 export function traceCommand(end: (code: number) => void): Command {
-  return withClusterOptions(new Command("trace"))
+  return withFamilyOptions(withClusterOptions(new Command("trace")))
     .description("follow a packet from one place to another, rule by rule")
     .argument("<from>", "pod/NAME, deploy/NAME, node/NAME, external or an address of the cluster")
-    .argument("<to>", "svc/NAME:PORT, pod/NAME:PORT, node/NAME:PORT, external, ADDRESS:PORT or DNS-NAME:PORT")
+    .argument(
+      "<to>",
+      "svc/NAME:PORT, pod/NAME:PORT, node/NAME:PORT, external, ADDRESS:PORT, [IPV6-ADDRESS]:PORT or DNS-NAME:PORT",
+    )
     .addOption(
       new Option("--protocol <protocol>", "default: the Service port's, else tcp, or icmp without a port").choices([
         "tcp",
@@ -49,6 +61,7 @@ async function trace(from: string, to: string, flags: Flags): Promise<number> {
   const cluster = await buildCluster(flags);
   const options = {
     namespace: flags.namespace,
+    ...familyOf(flags),
     ...(flags.protocol === undefined ? {} : { protocol: flags.protocol }),
     ...(flags.size === undefined ? {} : { size: flags.size }),
     ...(flags.ttl === undefined ? {} : { ttl: flags.ttl }),

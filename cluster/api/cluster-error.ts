@@ -7,6 +7,7 @@ export type ClusterErrorReason =
   | "CidrExhausted"
   | "CidrOverlap"
   | "AddressOutOfRange"
+  | "FamilyMissing"
   | "AddressInUse"
   | "PortInUse"
   | "PortsExhausted";

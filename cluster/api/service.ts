@@ -112,6 +112,7 @@ export function checkService(service: Service, report: Report): void {
   checkLabels(spec.selector, ["spec", "selector"], report);
   checkPorts(service, report);
   checkAddresses(service, report);
+  checkFamilies(service, report);
   if (spec.type === "ExternalName") {
     if (typeof spec.externalName !== "string" || !isDnsSubdomain(spec.externalName.replace(/\.$/, "")))
       report("error", ["spec", "externalName"], show(spec.externalName), "a DNS name");
@@ -201,6 +202,8 @@ function checkAddresses(service: Service, report: Report): void {
       report("error", ["spec", "clusterIPs", 0], show(first), `the same as clusterIP, ${clusterIP}`);
     if (spec.clusterIPs.length === 2 && familyOf(String(first)) === familyOf(String(spec.clusterIPs[1])))
       report("error", ["spec", "clusterIPs", 1], show(spec.clusterIPs[1]), "an address of the other family");
+    if (spec.clusterIPs.length > 2)
+      report("error", ["spec", "clusterIPs"], `${spec.clusterIPs.length} addresses`, "one of each family at most");
   }
   if (Array.isArray(spec.externalIPs))
     for (const [i, ip] of (spec.externalIPs as readonly string[]).entries())
@@ -210,6 +213,32 @@ function checkAddresses(service: Service, report: Report): void {
     for (const [i, cidr] of (spec.loadBalancerSourceRanges as readonly string[]).entries())
       if (typeof cidr === "string" && parseCidr(cidr.trim()) === null)
         report("error", ["spec", "loadBalancerSourceRanges", i], show(cidr), "a CIDR such as 10.0.0.0/8");
+}
+
+/** What does not depend on the cluster's own families (ValidateServiceClusterIPsRelatedFields). */
+function checkFamilies({ spec }: Service, report: Report): void {
+  const families = Array.isArray(spec.ipFamilies) ? (spec.ipFamilies as readonly IpFamilyName[]) : [];
+  const ips = Array.isArray(spec.clusterIPs) ? (spec.clusterIPs as readonly string[]) : [];
+  if (spec.type === "ExternalName") {
+    for (const field of ["ipFamilies", "ipFamilyPolicy"] as const)
+      if (spec[field] !== undefined)
+        report("error", ["spec", field], show(spec[field]), "nothing, the type is ExternalName");
+    return;
+  }
+  if (families.length > 2) report("error", ["spec", "ipFamilies"], show(families), "each family once at most");
+  else if (families.length === 2 && families[0] === families[1])
+    report("error", ["spec", "ipFamilies", 1], show(families[1]), "the other family");
+  for (const [i, family] of families.entries()) {
+    const ip = ips[i] ?? (i === 0 && spec.clusterIP !== "" ? spec.clusterIP : undefined);
+    if (ip !== undefined && isIp(ip) && `IPv${familyOf(ip)}` !== family)
+      report("error", ["spec", ips[i] === undefined ? "clusterIP" : "clusterIPs"], show(ip), `an ${family} address`);
+  }
+  if (spec.ipFamilyPolicy !== "SingleStack") return;
+  const expected = "PreferDualStack or RequireDualStack";
+  if (families.length > 1)
+    report("error", ["spec", "ipFamilyPolicy"], show(spec.ipFamilyPolicy), `${expected}, there are two ipFamilies`);
+  else if (ips.length > 1)
+    report("error", ["spec", "ipFamilyPolicy"], show(spec.ipFamilyPolicy), `${expected}, there are two clusterIPs`);
 }
 
 /** Unspecified, loopback and link-local addresses cannot be external addresses of a Service. */

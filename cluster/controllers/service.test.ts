@@ -90,6 +90,46 @@ describe("the service controller", () => {
     expect(s?.spec.healthCheckNodePort).not.toBe(s?.spec.ports?.[0]?.nodePort);
   });
 
+  const DUAL = { serviceCidrs: ["10.96.0.0/16", "fd00:96::/112"] };
+  it.each([
+    ["nothing said", PORT, DUAL, "SingleStack", ["IPv4"]],
+    ["the other family first", PORT, { serviceCidrs: [...DUAL.serviceCidrs].reverse() }, "SingleStack", ["IPv6"]],
+    ["one family named", `ipFamilies: [IPv6], ${PORT}`, DUAL, "SingleStack", ["IPv6"]],
+    ["two families named", `ipFamilies: [IPv6, IPv4], ${PORT}`, DUAL, "RequireDualStack", ["IPv6", "IPv4"]],
+    ["an address given", `clusterIP: "fd00:96::9", ${PORT}`, DUAL, "SingleStack", ["IPv6"]],
+    ["both preferred", `ipFamilyPolicy: PreferDualStack, ${PORT}`, DUAL, "PreferDualStack", ["IPv4", "IPv6"]],
+    ["both preferred, one there", `ipFamilyPolicy: PreferDualStack, ${PORT}`, {}, "PreferDualStack", ["IPv4"]],
+    [
+      "both required, one named",
+      `ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6], ${PORT}`,
+      DUAL,
+      "RequireDualStack",
+      ["IPv6", "IPv4"],
+    ],
+    ["headless", `clusterIP: None, ${PORT}`, DUAL, "SingleStack", ["IPv4"]],
+  ] as const)("infers families: %s", async (_, spec, settings, ipFamilyPolicy, ipFamilies) => {
+    const { store } = await testCluster([], service("s", spec), settings);
+    const s = store.get("Service", "default", "s");
+    expect(s?.spec).toMatchObject({ ipFamilyPolicy, ipFamilies });
+    const ips = s?.spec.clusterIPs ?? [];
+    if (ips[0] !== "None") expect(ips.map((ip) => (ip.includes(":") ? "IPv6" : "IPv4"))).toEqual(ipFamilies);
+  });
+
+  it("lets a headless Service without a selector have both families on any cluster", async () => {
+    const text = service("s", `clusterIP: None, ${PORT}`).replace("selector: {a: b}, ", "");
+    expect(await specOf(text)).toMatchObject({ ipFamilyPolicy: "RequireDualStack", ipFamilies: ["IPv4", "IPv6"] });
+  });
+
+  it("gives up the second address where the policy becomes SingleStack", async () => {
+    const cluster = await testCluster([], service("s", `ipFamilyPolicy: PreferDualStack, ${PORT}`), DUAL);
+    const [first] = cluster.store.get("Service", "default", "s")?.spec.clusterIPs ?? [];
+    await cluster.apply(service("s", `ipFamilyPolicy: SingleStack, ${PORT}`));
+    expect(cluster.store.get("Service", "default", "s")?.spec).toMatchObject({
+      clusterIPs: [first],
+      ipFamilies: ["IPv4"],
+    });
+  });
+
   it.each([
     [
       "an address outside the range",
@@ -120,7 +160,13 @@ describe("the service controller", () => {
       "dual stack without a second range",
       service("s", `ipFamilyPolicy: RequireDualStack, ${PORT}`),
       {},
-      "AddressOutOfRange: Service default/s: spec.ipFamilyPolicy: RequireDualStack needs a service CIDR of each family, there is 10.96.0.0/16",
+      "FamilyMissing: Service default/s: spec.ipFamilyPolicy: RequireDualStack needs a service CIDR of each family, there is 10.96.0.0/16",
+    ],
+    [
+      "a family without a range",
+      service("s", `ipFamilies: [IPv6], ${PORT}`),
+      {},
+      "FamilyMissing: Service default/s: spec.ipFamilies: IPv6 is not a family of the service CIDR 10.96.0.0/16",
     ],
   ])("refuses %s", async (_, text, settings, message) => {
     expect(await errorOf(text, settings)).toBe(message);

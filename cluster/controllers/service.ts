@@ -184,7 +184,7 @@ export class ServiceController implements Controller {
     const policy = ipFamilyPolicy ?? (free || asked.length > 1 ? "RequireDualStack" : "SingleStack");
     const cidrs = this.#pools.map((p) => p.text).join(", ");
     const refuse = (field: string, message: string): never => {
-      throw new ClusterError("AddressOutOfRange", message, service, ["spec", field]);
+      throw new ClusterError("FamilyMissing", message, service, ["spec", field]);
     };
     const first = asked[0] ?? available[0] ?? "IPv4";
     const other = first === "IPv4" ? "IPv6" : "IPv4";

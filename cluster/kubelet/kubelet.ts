@@ -5,6 +5,7 @@
  * node changes, or on `retry`.
  */
 import type { Backend } from "../../backend/ops.ts";
+import { type Family, familyOf } from "../api/ip.ts";
 import { keyOf, splitKey } from "../api/meta.ts";
 import { isFinished, type Pod, type PodCondition, type PodStatus } from "../api/pod.ts";
 import type { Controller } from "../client/manager.ts";
@@ -98,7 +99,8 @@ export class Kubelets implements Controller {
       const sandbox = await setUpPod(wanted, { ...node, nodeIps: node.ips });
       this.#sandboxes.set(key, { node, sandbox });
       this.#failed.delete(key);
-      await this.#store.update({ ...wanted, status: runningStatus(wanted, node, sandbox.ips) });
+      const ips = primaryFirst(sandbox.ips, familyOf(node.ips[0] ?? ""));
+      await this.#store.update({ ...wanted, status: runningStatus(wanted, node, ips) });
     } catch (error) {
       this.#failed.set(key, { pod: key, node: node.name, uid: wanted.metadata.uid ?? "", error });
       await this.#store.update({ ...wanted, status: failedStatus(wanted, node, messageOf(error)) });
@@ -111,6 +113,11 @@ export class Kubelets implements Controller {
       await tearDownPod(sandbox, { ...node, nodeIps: node.ips });
     this.#sandboxes.clear();
   }
+}
+
+/** Plugins answer in an order of their own; a pod's primary address has the family of its node's. */
+function primaryFirst(ips: readonly string[], primary: Family): readonly string[] {
+  return [...ips].sort((a, b) => Number(familyOf(b) === primary) - Number(familyOf(a) === primary));
 }
 
 function runningStatus(pod: Pod, node: KubeletNode, ips: readonly string[]): PodStatus {

@@ -120,6 +120,31 @@ describe("loading manifests", () => {
       'x.yaml:6: spec.clusterIP: found "10.96.0.300", expected an IP address, None or nothing',
     ],
     [
+      "one family twice",
+      service("  ipFamilies: [IPv6, IPv6]\n  ports: [{port: 80}]\n"),
+      'x.yaml:6: spec.ipFamilies[1]: found "IPv6", expected the other family',
+    ],
+    [
+      "an address of another family than is named",
+      service('  ipFamilies: [IPv4]\n  clusterIP: "fd00:96::1"\n  ports: [{port: 80}]\n'),
+      'x.yaml:7: spec.clusterIP: found "fd00:96::1", expected an IPv4 address',
+    ],
+    [
+      "one stack of two families",
+      service("  ipFamilyPolicy: SingleStack\n  ipFamilies: [IPv6, IPv4]\n  ports: [{port: 80}]\n"),
+      'x.yaml:6: spec.ipFamilyPolicy: found "SingleStack", expected PreferDualStack or RequireDualStack, there are two ipFamilies',
+    ],
+    [
+      "one stack of two addresses",
+      service('  ipFamilyPolicy: SingleStack\n  clusterIPs: [10.96.0.9, "fd00::9"]\n  ports: [{port: 80}]\n'),
+      'x.yaml:6: spec.ipFamilyPolicy: found "SingleStack", expected PreferDualStack or RequireDualStack, there are two clusterIPs',
+    ],
+    [
+      "families of a name",
+      service("  type: ExternalName\n  externalName: a.example\n  ipFamilyPolicy: PreferDualStack\n"),
+      'x.yaml:8: spec.ipFamilyPolicy: found "PreferDualStack", expected nothing, the type is ExternalName',
+    ],
+    [
       "a wrong type",
       service("  type: Cluster\n  ports: [{port: 80}]\n"),
       'x.yaml:6: spec.type: found "Cluster", expected one of ClusterIP, NodePort, LoadBalancer, ExternalName',

@@ -6,12 +6,14 @@
  *       from: deploy/web     as `podwire trace FROM TO`
  *       to: svc/api:80       a port may stand apart, in `port`
  *       protocol: tcp        tcp, udp, icmp or sctp
+ *       family: 6            4 or 6: which address of an end that has one of each; the primary one if absent
  *       expect: delivered    delivered (the default), rejected or dropped
  *       via: [flannel.1]     nodes, devices, hooks, chains or objects that the packet passes
  *       notVia: [node-3]     … and does not
  *       sourceSeen: pod      whose address the receiver sees: pod, node, or an address
  */
 import { LineCounter, parseDocument } from "yaml";
+import type { Family } from "../api/ip.ts";
 import { InputError } from "../manifests/input-error.ts";
 import { passesThrough } from "./passes.ts";
 import type { TraceResult, Verdict } from "./result.ts";
@@ -23,6 +25,7 @@ export type Expectation = {
   readonly from: string;
   readonly to: string;
   readonly protocol?: "tcp" | "udp" | "icmp" | "sctp";
+  readonly family?: Family;
   readonly expect: Verdict;
   readonly via: readonly string[];
   readonly notVia: readonly string[];
@@ -46,6 +49,7 @@ const FIELDS: Readonly<Record<string, Check>> = {
   to: { ok: isText, expected: "an end such as svc/NAME:PORT" },
   port: { ok: (v) => isText(v) || Number.isInteger(v), expected: "a port number or name" },
   protocol: among("tcp", "udp", "icmp", "sctp"),
+  family: { ok: (v) => v === 4 || v === 6, expected: "4 or 6" },
   expect: among("delivered", "rejected", "dropped"),
   via: texts,
   notVia: texts,
@@ -89,7 +93,7 @@ export function parseExpectations(file: string, text: string): Expectation[] {
       }
     }
     const from = String(test.from);
-    const to = test.port === undefined ? String(test.to) : `${test.to}:${test.port}`;
+    const to = test.port === undefined ? String(test.to) : `${inBrackets(String(test.to))}:${test.port}`;
     const expect = (test.expect ?? "delivered") as Verdict;
     return {
       name: test.name === undefined ? `${from} → ${to}: ${expect}` : String(test.name),
@@ -98,6 +102,7 @@ export function parseExpectations(file: string, text: string): Expectation[] {
       from,
       to,
       ...(test.protocol === undefined ? {} : { protocol: test.protocol as "tcp" }),
+      ...(test.family === undefined ? {} : { family: test.family as Family }),
       expect,
       via: list1(test.via),
       notVia: list1(test.notVia),
@@ -116,13 +121,23 @@ export function failuresOf(test: Expectation, result: TraceResult): string[] {
   for (const what of test.via) if (!passesThrough(result, what)) failures.push(`did not pass ${what}`);
   for (const what of test.notVia) if (passesThrough(result, what)) failures.push(`passed ${what}`);
   if (test.sourceSeen !== undefined) {
-    const seen = result.hops.at(-1)?.packet.split(" → ")[0]?.split(":")[0] ?? "";
+    const seen = addressIn(result.hops.at(-1)?.packet.split(" → ")[0] ?? "");
     const own = seen === result.source.ip;
     const wanted = test.sourceSeen;
     const ok = wanted === "pod" ? own : wanted === "node" ? !own : seen === wanted;
     if (!ok) failures.push(`the receiver sees ${seen}, not ${wanted}`);
   }
   return failures;
+}
+
+/** An address of IPv6, as it stands before a port. */
+function inBrackets(text: string): string {
+  return /^[^[/]*:.*:/.test(text) ? `[${text}]` : text;
+}
+
+/** "10.0.0.1:80", "[fd00::1]:80", or an address alone. */
+function addressIn(end: string): string {
+  return /^\[(.*)\]/.exec(end)?.[1] ?? (/^[^:]*:[^:]*$/.test(end) ? end.replace(/:.*$/, "") : end);
 }
 
 function list1(value: unknown): string[] {

@@ -32,7 +32,7 @@ export function sourceFor6(dst: Dst): IpKey | 0 {
 export function localOut6(ns: NetNs, skb: Skb): void {
   skb.protocol = ethernet.ETH_P_IPV6;
   if (skb.trace !== null) traceRoute(ns, skb);
-  if (ns.nf !== null) {
+  if (ns.nf6 !== null) {
     const before = key6At(skb.buf, skb.network + ipv6.DST);
     const mark = skb.mark;
     if (!nfPass6(ns, NF_INET_LOCAL_OUT, skb, null, outDev(ns, skb.dst as Dst))) return;

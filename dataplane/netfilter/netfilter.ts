@@ -12,7 +12,7 @@ import { Skb } from "../skb/skb.ts";
 import type { TracedRule } from "../skb/trace.ts";
 import { u16 } from "../wire/bytes.ts";
 import { dstAt, srcAt } from "../wire/ip-header.ts";
-import { formatIp, key6At } from "../wire/ip-key.ts";
+import { formatIp, formatIpPort, key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
@@ -396,10 +396,10 @@ export class IptablesNetfilter implements Netfilter {
 /** Both ends of a packet as text, with ports where it has them. */
 function endpoints(p: NfPacket, skb: Skb): { src: string; dst: string } {
   const b = skb.buf;
-  const src = formatIp(srcAt(b, skb.network));
-  const dst = formatIp(dstAt(b, skb.network));
+  const src = srcAt(b, skb.network);
+  const dst = dstAt(b, skb.network);
   const proto = p.proto;
   const ported = proto === ipv4.PROTO_TCP || proto === ipv4.PROTO_UDP || proto === ipv4.PROTO_SCTP;
-  if (!ported || p.fragment !== 0 || skb.end - p.transport < 4) return { src, dst };
-  return { src: `${src}:${u16(b, p.transport)}`, dst: `${dst}:${u16(b, p.transport + 2)}` };
+  if (!ported || p.fragment !== 0 || skb.end - p.transport < 4) return { src: formatIp(src), dst: formatIp(dst) };
+  return { src: formatIpPort(src, u16(b, p.transport)), dst: formatIpPort(dst, u16(b, p.transport + 2)) };
 }

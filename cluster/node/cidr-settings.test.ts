@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { parseCidr } from "../api/ip.ts";
+import { checkNetworks, familiesOf, parseCidrPair } from "./cidr-settings.ts";
+
+describe("CIDR settings", () => {
+  it("are one CIDR, or one of each family, the first the primary one", () => {
+    expect(parseCidrPair("10.244.0.0/16", "clusterCidr")).toEqual(["10.244.0.0/16"]);
+    expect(parseCidrPair("FD00:10:244:0::/56 , 10.244.0.9/16", "clusterCidr")).toEqual([
+      "fd00:10:244::/56",
+      "10.244.0.0/16",
+    ]);
+    expect(familiesOf(["fd00:10:244::/56", "10.244.0.0/16"])).toEqual([6, 4]);
+  });
+
+  it.each([
+    ["", "settings: clusterCidr: found nothing, expected a CIDR such as 10.244.0.0/16 or fd00:10:244::/56"],
+    ["10.244.0.0", "found 10.244.0.0, expected a CIDR"],
+    ["10.244.0.0/33", "found 10.244.0.0/33, expected a CIDR"],
+    ["10.244.0.0/16,", "found nothing, expected a CIDR"],
+    ["10.244.0.0/16,fd00:10:244::/129", "found fd00:10:244::/129, expected a CIDR"],
+    ["10.244.0.0/16,10.245.0.0/16", "found 10.244.0.0/16,10.245.0.0/16, expected one CIDR, or one of each family"],
+    [
+      "fd00:1::/56,fd00:2::/56",
+      "settings: clusterCidr: found fd00:1::/56,fd00:2::/56, expected one CIDR, or one of each family with a comma",
+    ],
+    ["10.0.0.0/16,fd00::/56,10.1.0.0/16", "expected one CIDR, or one of each family with a comma"],
+  ])("refuse %j", (text, message) => {
+    expect(() => parseCidrPair(text, "clusterCidr")).toThrow(message);
+  });
+
+  it.each([
+    [["10.244.0.0/16"], ["fd00:96::/112"], "serviceCidr: found fd00:96::/112, expected a family that clusterCidr has"],
+    [["10.244.0.0/16"], ["10.244.8.0/24"], "serviceCidr: found 10.244.8.0/24, expected a CIDR apart from clusterCidr"],
+    [["fd00:1::/48"], ["fd00:1:0:9::/112"], "expected a CIDR apart from clusterCidr, fd00:1::/48"],
+    [["192.168.0.0/16"], ["10.96.0.0/12"], "clusterCidr: found 192.168.0.0/16, expected a CIDR apart from the nodes'"],
+    [["fd00:192:168::/56"], ["fd00:96::/112"], "expected a CIDR apart from the nodes' network, fd00:192:168::/64"],
+    [["10.244.0.0/16"], ["10.96.0.0/29"], "serviceCidr: found 10.96.0.0/29, expected a CIDR of /28 at least"],
+    [["fd00:1::/56"], ["fd00:96::/125"], "serviceCidr: found fd00:96::/125, expected a CIDR of /124 at least"],
+  ])("of pods %j and Services %j do not go together", (pods, services, message) => {
+    const nodes = ["192.168.0.0/24", "fd00:192:168::/64"].flatMap((text) => parseCidr(text) ?? []);
+    expect(() => checkNetworks(pods, services, nodes)).toThrow(message);
+  });
+});

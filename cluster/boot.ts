@@ -220,10 +220,10 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   };
 }
 
-/** kube-proxy of Kubernetes 1.25 ran single-stack in userspace mode, whatever the cluster had. */
+/** IPv6 Services are served in iptables mode alone. */
 function checkProxyMode(mode: ProxyMode, serviceCidrs: CidrPair): void {
-  if (mode !== "userspace" || serviceCidrs.length < 2) return;
-  const expected = "iptables, ipvs or nftables: Services have two families, and userspace mode served one";
+  if (mode === "iptables" || !familiesOf(serviceCidrs).includes(6)) return;
+  const expected = "iptables, there are IPv6 Services";
   throw new InputError({ file: "settings", line: 0, field: "proxyMode", found: mode, expected });
 }
 

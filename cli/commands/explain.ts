@@ -8,7 +8,7 @@ import { renderTree } from "../../cluster/trace/render-tree.ts";
 import type { Verdict } from "../../cluster/trace/result.ts";
 import { integer } from "../cluster-options.ts";
 import { OK, UNEXPECTED, UsageError } from "../exit.ts";
-import { type OutputFormat, paintFor, printResult } from "../print.ts";
+import { type OutputFormat, paintFor, printResult, printWarnings } from "../print.ts";
 
 type Flags = {
   readonly iptablesSave?: string;
@@ -22,6 +22,7 @@ type Flags = {
   readonly ipvsadm?: string;
   readonly nft?: string;
   readonly in?: string;
+  readonly lenient?: boolean;
   readonly seed: number;
   readonly verbose?: boolean;
   readonly output: OutputFormat;
@@ -43,6 +44,7 @@ export function explainCommand(finish: (code: number) => void): Command {
     .option("--ipvsadm <file>", "what `ipvsadm -Sn` printed")
     .option("--nft <file>", "what `nft list ruleset` printed")
     .option("--in <device>", "where the packet comes in (default: the device that leads back to its source)")
+    .option("--lenient", "let rules with matches or targets that are not known match nothing, and say which")
     .option("--seed <number>", "seed of what rules leave to chance", integer(0, 2 ** 32 - 1), 1)
     .option("-v, --verbose", "every rule that matched")
     .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
@@ -73,7 +75,8 @@ async function explain(text: string, flags: Flags): Promise<number> {
   const dumps: Dumps = Object.fromEntries(
     Object.entries(files).flatMap(([name, file]) => (file === undefined ? [] : [[name, read(file)]])),
   );
-  const node = await ExplainedNode.load(dumps, flags.seed);
+  const node = await ExplainedNode.load(dumps, { seed: flags.seed, lenient: flags.lenient === true });
+  printWarnings(node.warnings, false);
   const result = node.explain(flow, {
     allRules: flags.verbose === true,
     ...(flags.in === undefined ? {} : { input: flags.in }),

@@ -52,7 +52,7 @@ export function walk(schema: Schema, value: unknown, path: Path, report: Report)
     case "string":
       if (typeof value !== "string") report("error", path, show(value), "a string");
       else if (schema.oneOf !== undefined && !schema.oneOf.includes(value))
-        report("error", path, show(value), `one of ${schema.oneOf.join(", ")}`);
+        report("error", path, show(value), oneOfText(schema.oneOf));
       return;
     case "int":
       if (typeof value !== "number" || !Number.isInteger(value)) report("error", path, show(value), "an integer");
@@ -133,4 +133,9 @@ function distance(a: string, b: string): number {
     row = next;
   }
   return row[b.length] ?? 3;
+}
+
+function oneOfText(values: readonly string[]): string {
+  const named = values.filter((value) => value !== "").join(", ");
+  return `one of ${named}${values.includes("") ? ", or nothing" : ""}`;
 }

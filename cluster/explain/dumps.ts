@@ -28,7 +28,7 @@ export type Silent = { readonly dev: string; readonly address: IpKey };
 type Item = Readonly<Record<string, unknown>>;
 
 /** In an order in which they can be applied. Throws InputError naming file, entry and field. */
-export function opsOf(dumps: Dumps): RtnlOp[] {
+export function opsOf(dumps: Dumps, lenient = false): RtnlOp[] {
   const links = dumps.links === undefined ? [] : parseList(dumps.links);
   const addrs = dumps.addrs === undefined ? [] : parseList(dumps.addrs);
   const netns = "host";
@@ -55,7 +55,7 @@ export function opsOf(dumps: Dumps): RtnlOp[] {
   ] as const) {
     if (dump === undefined) continue;
     const { file: source, text } = dump;
-    ops.push({ op: "iptables.restore", netns, family, text, noflush: false, source });
+    ops.push({ op: "iptables.restore", netns, family, text, noflush: false, lenient, source });
   }
   if (ipvs !== undefined) ops.push({ op: "ipvs.restore", netns, text: ipvs.text, source: ipvs.file });
   if (nft !== undefined) ops.push({ op: "nft.apply", netns, text: ownNftables(nft.text, dumps), source: nft.file });

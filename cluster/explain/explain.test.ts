@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { formatInputIssue } from "../manifests/input-error.ts";
 import { parseFlow } from "../trace/first-packet.ts";
 import type { TraceResult } from "../trace/result.ts";
 import { type Dumps, opsOf } from "./dumps.ts";
@@ -93,9 +94,11 @@ describe("sets, virtual services and neighbours", () => {
     const node = await load({ iptables: { file: "r", text: rules }, ipsets: { file: "s", text: sets } });
     expect(ask(node, "UDP 10.244.1.9:4000 > 10.244.2.5:53").verdict).toBe("dropped");
     expect(ask(node, "UDP 10.244.1.9:4000 > 10.244.2.5:54").verdict).toBe("delivered");
-    await expect(load({ iptables: { file: "r", text: rules } })).rejects.toThrow(/^r:3: .*set BAD does not exist/);
+    await expect(load({ iptables: { file: "r", text: rules } })).rejects.toThrow(
+      /^r:3:31: rules: found set: set BAD does not exist, expected what iptables-save prints$/,
+    );
     await expect(load({ ipsets: { file: "s", text: "create BAD hash:what\n" } })).rejects.toThrow(
-      /^s:1: ipset.restore/,
+      /^s:1:12: sets: found ipset: set BAD: type "hash:what"/,
     );
   });
 
@@ -174,11 +177,58 @@ describe("IPv6", () => {
 
   it("names the file of a rule or a route that is wrong", async () => {
     const ip6tables = { file: "rules.v6", text: "*filter\n-A INPUT -s 10.0.0.1/32 -j DROP\nCOMMIT\n" };
-    await expect(ExplainedNode.load({ ...dumps, ip6tables })).rejects.toThrow(/^rules\.v6:2: /);
+    await expect(ExplainedNode.load({ ...dumps, ip6tables })).rejects.toThrow(
+      /^rules\.v6:2:13: rules: found option -s: "10.0.0.1\/32" is not an IPv6/,
+    );
     const routes6 = { file: "r", text: JSON.stringify([{ dst: "fd00::/300", dev: "eth0" }]) };
     await expect(ExplainedNode.load({ ...dumps, routes6 })).rejects.toThrow(/^r: route\.replace/);
     const neighs = { file: "n", text: JSON.stringify([{ dst: "fd00::x", dev: "eth0" }]) };
     await expect(ExplainedNode.load({ ...dumps, neighs })).rejects.toThrow(/^n: \[0\]\.dst: found "fd00::x"/);
+  });
+});
+
+describe("rules that are not known", () => {
+  const text = [
+    "*filter",
+    ":FORWARD ACCEPT [0:0]",
+    ":LOOP - [0:0]",
+    "-A FORWARD -m sorcery --spell 3 -j DROP",
+    "-A FORWARD -j SYNPROXY --mss 1460",
+    "-A FORWARD -j NOWHERE",
+    "-A FORWARD -p udp -m udp --dport 53 -j DROP",
+    "COMMIT",
+    "",
+  ].join("\n");
+  const iptables = { file: "r", text };
+
+  it("match nothing where they are read leniently, and are named", async () => {
+    const node = await ExplainedNode.load({ ...DUMPS, iptables }, { lenient: true });
+    const verdict = (port: number): string =>
+      node.explain(parseFlow(`UDP 10.244.1.9:4000 > 10.244.2.5:${port}`, "test", 1)).verdict;
+    expect([verdict(54), verdict(53)]).toEqual(["delivered", "dropped"]);
+    expect(node.warnings.map(formatInputIssue)).toEqual(
+      [
+        [4, 'match "sorcery" is not known'],
+        [5, "unknown option --mss"],
+        [6, "chain or target NOWHERE does not exist"],
+      ].map(
+        ([line, found]) => `r:${line}: rules: found ${found}, expected a rule that is known; this one matches nothing`,
+      ),
+    );
+  });
+
+  it("are refused otherwise, and what is malformed is refused leniently too", async () => {
+    await expect(ExplainedNode.load({ ...DUMPS, iptables })).rejects.toThrow(/^r:4:15: rules: found match "sorcery"/);
+    const bad = { file: "r", text: "*filter\n-A FORWARD -s 10.0.0.300 -j DROP\nCOMMIT\n" };
+    await expect(ExplainedNode.load({ ...DUMPS, iptables: bad }, { lenient: true })).rejects.toThrow(/^r:2:15: /);
+  });
+
+  it("name the line of the jump where chains lead in a circle", async () => {
+    const circle = ["*filter", ":A - [0:0]", ":B - [0:0]", "-A A -p udp", "-A A -j B", "-A B -j A", "COMMIT", ""];
+    const rules = { file: "r", text: circle.join("\n") };
+    await expect(ExplainedNode.load({ ...DUMPS, iptables: rules })).rejects.toThrow(
+      /^r:5:\d+: rules: found chain A leads back to itself by B/,
+    );
   });
 });
 
@@ -225,6 +275,6 @@ describe("opsOf", () => {
 
   it("names file, line and module of a rule that it does not know", async () => {
     const iptables = { file: "rules.v4", text: "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m sorcery -j DROP\nCOMMIT\n" };
-    await expect(ExplainedNode.load({ iptables })).rejects.toThrow(/^rules\.v4:3: .*sorcery/);
+    await expect(ExplainedNode.load({ iptables })).rejects.toThrow(/^rules\.v4:3:13: .*sorcery/);
   });
 });

@@ -11,6 +11,9 @@ import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
 import { localOutEither } from "../../dataplane/ip6/either.ts";
 import { neighFor } from "../../dataplane/neigh/neigh.ts";
+import type { IptablesNetfilter } from "../../dataplane/netfilter/netfilter.ts";
+import { netfilter6Of, netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
+import { unknownRules } from "../../dataplane/netfilter/unknown-rule.ts";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { type NetlinkError, NetlinkError as NetlinkFailure, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { completeChecksum } from "../../dataplane/skb/partial-checksum.ts";
@@ -19,7 +22,7 @@ import { SctpListener } from "../../dataplane/sock/sctp.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import { formatIp } from "../../dataplane/wire/ip-key.ts";
-import { InputError } from "../manifests/input-error.ts";
+import { InputError, type InputIssue } from "../manifests/input-error.ts";
 import { deliver, type Flow, firstPacket } from "../trace/first-packet.ts";
 import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
@@ -34,6 +37,12 @@ export type ExplainOptions = {
   readonly seed?: number;
 };
 
+export type LoadOptions = {
+  /** Of what rules leave to chance; 1. */
+  readonly seed?: number;
+  readonly lenient?: boolean;
+};
+
 const NODE = "node";
 /** Milliseconds after which a neighbour that does not answer was given up. */
 const PATIENCE = 4000;
@@ -41,16 +50,23 @@ const PATIENCE = 4000;
 /** A node rebuilt from its dumps. */
 export class ExplainedNode {
   readonly #host: Host;
+  /** Rules that match nothing because they are not known, where the dumps were read leniently. */
+  readonly warnings: readonly InputIssue[];
 
-  private constructor(host: Host) {
+  private constructor(host: Host, warnings: readonly InputIssue[]) {
     this.#host = host;
+    this.warnings = warnings;
   }
 
-  /** Throws InputError for dumps that are malformed or contradict each other. */
-  static async load(dumps: Dumps, seed = 1): Promise<ExplainedNode> {
+  /**
+   * Throws InputError for dumps that are malformed or contradict each other, and for rules with matches or targets that are
+   * not known, unless `lenient`.
+   */
+  static async load(dumps: Dumps, options: LoadOptions = {}): Promise<ExplainedNode> {
+    const { seed = 1, lenient = false } = options;
     const host = new Host(new World(seed), NODE);
     const backend = new EmulatedBackend(host);
-    for (const op of opsOf(dumps)) {
+    for (const op of opsOf(dumps, lenient)) {
       try {
         await backend.apply([op]);
       } catch (cause) {
@@ -64,7 +80,7 @@ export class ExplainedNode {
       if (dev !== undefined) neighFor(dev, address);
     }
     for (const dev of host.root.devs.values()) dev.noarp = true;
-    return new ExplainedNode(host);
+    return new ExplainedNode(host, lenient ? warningsOf(host, dumps) : []);
   }
 
   explain(flow: Flow, options: ExplainOptions = {}): TraceResult {
@@ -185,6 +201,19 @@ class Listeners {
   }
 }
 
+function warningsOf({ root }: Host, { iptables, ip6tables }: Dumps): InputIssue[] {
+  const of = (nf: IptablesNetfilter | null, file = ""): InputIssue[] =>
+    [...(nf?.tables.values() ?? [])].flatMap(unknownRules).map(({ line, reason }) => ({
+      severity: "warning",
+      file,
+      line,
+      field: "rules",
+      found: reason,
+      expected: "a rule that is known; this one matches nothing",
+    }));
+  return [...of(netfilterOf(root), iptables?.file), ...of(netfilter6Of(root), ip6tables?.file)];
+}
+
 function leaves(reply: Track | null): boolean {
   return reply !== null && reply.last("out") !== undefined && reply.last("drop") === undefined;
 }
@@ -199,19 +228,23 @@ function withoutReply(result: TraceResult): TraceResult {
   return result.verdict === "delivered" ? { ...result, reply: { verdict: "none", hops: [] } } : result;
 }
 
+/** What each dump is called, and what it should be. */
+const EXPECTED: Readonly<Record<string, readonly [string, string]>> = {
+  "iptables.restore": ["rules", "what iptables-save prints"],
+  "ipset.restore": ["sets", "what ipset save prints"],
+  "ipvs.restore": ["virtual services", "what ipvsadm -Sn prints"],
+  "nft.apply": ["rules", "what nft list ruleset prints"],
+};
+
 function inputErrorOf(cause: NetlinkError, dumps: Dumps): InputError {
   const op = cause.failed;
-  const line = Number(/:(\d+):/.exec(cause.message)?.[1] ?? 0);
-  return new InputError(
-    {
-      file: op == null ? "" : fileOf(op, dumps),
-      line,
-      field: op?.op ?? "dump",
-      found: cause.message,
-      expected: "a dump that fits together",
-    },
-    { cause },
-  );
+  const file = op == null ? "" : fileOf(op, dumps);
+  const [field, expected] = EXPECTED[op?.op ?? ""] ?? [op?.op ?? "dump", "a dump that fits together"];
+  const { message } = cause;
+  const place = message.startsWith(`${file}:`) ? /^:(\d+)(?::(\d+))?: /.exec(message.slice(file.length)) : null;
+  const found = place === null ? message : message.slice(file.length + place[0].length);
+  const column = place?.[2] === undefined ? {} : { column: Number(place[2]) };
+  return new InputError({ file, line: Number(place?.[1] ?? 0), ...column, field, found, expected }, { cause });
 }
 
 /** The dump that an operation came from. */

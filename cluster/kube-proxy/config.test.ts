@@ -52,7 +52,7 @@ describe("a KubeProxyConfiguration", () => {
     [
       "an unknown mode",
       "mode: ebpf\n",
-      'c.yaml:3: mode: found "ebpf", expected one of , iptables, ipvs, nftables, userspace',
+      'c.yaml:3: mode: found "ebpf", expected one of iptables, ipvs, nftables, userspace, or nothing',
     ],
     [
       "an unknown field",
@@ -62,7 +62,7 @@ describe("a KubeProxyConfiguration", () => {
     [
       "an unknown scheduler",
       "ipvs: {scheduler: best}\n",
-      'c.yaml:3: ipvs.scheduler: found "best", expected one of , rr, wrr, lc, wlc, fo, ovf, lblc, lblcr, dh, sh, mh, sed, nq, twos',
+      'c.yaml:3: ipvs.scheduler: found "best", expected one of rr, wrr, lc, wlc, fo, ovf, lblc, lblcr, dh, sh, mh, sed, nq, twos, or nothing',
     ],
     [
       "a bad CIDR",

@@ -6,13 +6,16 @@ export type InputIssue = {
   readonly file: string;
   /** From 1; 0 where there is no line, as for a missing file. */
   readonly line: number;
+  /** From 1; left out where it is not known. */
+  readonly column?: number;
   readonly field: string;
   readonly found: string;
   readonly expected: string;
 };
 
 export function formatInputIssue(issue: InputIssue): string {
-  const place = issue.line > 0 ? `${issue.file}:${issue.line}` : issue.file;
+  const column = issue.column === undefined ? "" : `:${issue.column}`;
+  const place = issue.line > 0 ? `${issue.file}:${issue.line}${column}` : issue.file;
   return `${place}: ${issue.field}: found ${issue.found}, expected ${issue.expected}`;
 }
 

@@ -245,7 +245,7 @@ describe("ipvsadm text", () => {
   it("is applied whole or not at all", () => {
     const host = boot();
     expect(() => apply(host, "-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n")).toThrow(
-      "ipvsadm:2: service -t 10.0.0.1:80 exists already",
+      "ipvsadm:2:4: service -t 10.0.0.1:80 exists already",
     );
     expect(ipvsOf(host.root)).toBeNull();
     apply(host, TEXT);

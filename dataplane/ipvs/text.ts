@@ -3,6 +3,8 @@
  * nothing. Commands: -A, -E, -D (services), -a, -e, -d (destinations), -C, --set. Left out: IPv6, tunnels other than ipip, names of
  * hosts and services, -o, -j and --pe.
  */
+
+import { columnOf } from "../netfilter/rules-error.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { type IpvsRestore, NetlinkError } from "../netns/rtnl-ops.ts";
 import * as ipv4 from "../wire/ipv4.ts";
@@ -50,7 +52,8 @@ export function ipvsOp(ns: NetNs, op: IpvsRestore): Undo {
       const words = line.trim().split(/\s+/);
       if (words[0] === "" || words[0]?.startsWith("#")) continue;
       new Command(engine, words, undo, touched, (reason) => {
-        throw new NetlinkError("EINVAL", `${op.source ?? "ipvsadm"}:${i + 1}: ${reason}`, op);
+        const place = `${op.source ?? "ipvsadm"}:${i + 1}${columnOf(line, reason)}`;
+        throw new NetlinkError("EINVAL", `${place}: ${reason}`, op);
       }).run();
     }
   } catch (cause) {

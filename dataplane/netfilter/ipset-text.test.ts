@@ -87,7 +87,7 @@ describe("ipset text", () => {
   it("is applied whole or not at all, at the line that is wrong", () => {
     const sets = restore(TEXT);
     const bad = "create X hash:ip\nflush IPS\nadd BOTH SVC\ndel PORTS 30000\ndestroy LOOP\nadd NETS 10.0.0.0/40\n";
-    expect(() => restore(bad, 0, sets)).toThrow('sets:6: ipset: set NETS: "10.0.0.0/40" is no entry');
+    expect(() => restore(bad, 0, sets)).toThrow('sets:6:10: ipset: set NETS: "10.0.0.0/40" is no entry');
     expect(formatSets(sets.all(), 0).split("\n").sort()).toEqual(TEXT.split("\n").sort());
   });
 

@@ -24,7 +24,7 @@ export function restoreSets(sets: IpSets, text: string, source: string, now: num
       const words = wordsOf(line);
       if (words.length === 0 || words[0]?.startsWith("#") || words[0] === "COMMIT") continue;
       new Command(sets, words, now, undo, (reason) => {
-        throw new RulesError(source, i + 1, "ipset", reason);
+        throw new RulesError(source, i + 1, "ipset", reason, line);
       }).run();
     }
   } catch (cause) {

@@ -78,27 +78,27 @@ describe("rules as text", () => {
   });
 
   it.each([
-    ["filter", "-A INPUT -m nope", 'rules:2: match "nope" is not known'],
-    ["filter", "-A INPUT -j NOPE", "rules:2: chain or target NOPE does not exist"],
-    ["filter", "-A NOPE -j DROP", "rules:2: chain NOPE does not exist in table filter"],
-    ["filter", "-A INPUT -p tcp --nope 3", "rules:2: unknown option --nope"],
-    ["filter", "-A INPUT --dport 80", "rules:2: unknown option --dport"],
-    ["filter", "-A INPUT -p tcp -m udp --dport 9", "rules:2: udp: needs -p udp"],
-    ["filter", "-A INPUT -p tcp --dport 99999", 'rules:2: tcp: option --dport: "99999" is not a port'],
-    ["filter", "-A INPUT -p tcp --dport 5 --dport 6", "rules:2: tcp: option --dport is given twice"],
-    ["filter", "-A INPUT -s 1.2.3", 'rules:2: option -s: "1.2.3" is not an IPv4 address or network'],
-    ["filter", "-A INPUT -s 1.1.1.1 -s 1.1.1.1", "rules:2: option -s is given twice"],
-    ["filter", "-A INPUT -j ACCEPT -j DROP", "rules:2: option -j is given twice"],
-    ["filter", "-A INPUT -m comment --comment 'a b'", 'rules:2: "b\'" is not an option'],
+    ["filter", "-A INPUT -m nope", 'rules:2:13: match "nope" is not known'],
+    ["filter", "-A INPUT -j NOPE", "rules:2:13: chain or target NOPE does not exist"],
+    ["filter", "-A NOPE -j DROP", "rules:2:4: chain NOPE does not exist in table filter"],
+    ["filter", "-A INPUT -p tcp --nope 3", "rules:2:17: unknown option --nope"],
+    ["filter", "-A INPUT --dport 80", "rules:2:10: unknown option --dport"],
+    ["filter", "-A INPUT -p tcp -m udp --dport 9", "rules:2:10: udp: needs -p udp"],
+    ["filter", "-A INPUT -p tcp --dport 99999", 'rules:2:25: tcp: option --dport: "99999" is not a port'],
+    ["filter", "-A INPUT -p tcp --dport 5 --dport 6", "rules:2:17: tcp: option --dport is given twice"],
+    ["filter", "-A INPUT -s 1.2.3", 'rules:2:13: option -s: "1.2.3" is not an IPv4 address or network'],
+    ["filter", "-A INPUT -s 1.1.1.1 -s 1.1.1.1", "rules:2:10: option -s is given twice"],
+    ["filter", "-A INPUT -j ACCEPT -j DROP", "rules:2:10: option -j is given twice"],
+    ["filter", "-A INPUT -m comment --comment 'a b'", 'rules:2:34: "b\'" is not an option'],
     ["filter", '-A INPUT -m comment --comment "a b', "rules:2: a quote is not closed"],
-    ["filter", "-A INPUT -m set --match-set gone src", "rules:2: set: set gone does not exist"],
+    ["filter", "-A INPUT -m set --match-set gone src", "rules:2:29: set: set gone does not exist"],
     [
       "filter",
       "-A INPUT -m statistic --mode random --probability 2",
-      'rules:2: statistic: option --probability: "2" is not a number from 0 to 1',
+      'rules:2:51: statistic: option --probability: "2" is not a number from 0 to 1',
     ],
-    ["filter", "-A INPUT -o eth0", "rules:2: option -o: packets in INPUT have no such interface"],
-    ["filter", "-A INPUT -j FORWARD", "rules:2: chain FORWARD cannot be jumped to"],
+    ["filter", "-A INPUT -o eth0", "rules:2:10: option -o: packets in INPUT have no such interface"],
+    ["filter", "-A INPUT -j FORWARD", "rules:2:13: chain FORWARD cannot be jumped to"],
     ["filter", "-A FORWARD -j DNAT --to-destination 1.1.1.1", "rules:2: DNAT: stands in table nat only, not in filter"],
     [
       "nat",
@@ -110,12 +110,12 @@ describe("rules as text", () => {
     ["filter", "-A INPUT -j REJECT --reject-with tcp-reset", "rules:2: REJECT: needs -p tcp for tcp-reset"],
     ["nope", "-A INPUT", 'rules:1: table "nope" is not known'],
     ["filter", "-N AAAAAAAAAABBBBBBBBBBCCCCCCCCCD", "must have 1 to 28 characters"],
-    ["filter", "-Q INPUT", 'rules:2: "-Q" is not a command'],
-    ["filter", ":INPUT QUEUE [0:0]", 'rules:2: policy "QUEUE" is neither ACCEPT nor DROP'],
-    ["filter", ":U DROP [0:0]", 'rules:2: chain U cannot have policy "DROP"'],
-    ["filter", "-I INPUT 2 -j DROP", "rules:2: chain INPUT: no place 2 among 0 rules"],
-    ["filter", "-D INPUT -j DROP", "rules:2: chain INPUT has no rule -j DROP"],
-    ["filter", "-X U", "rules:2: chain U does not exist"],
+    ["filter", "-Q INPUT", 'rules:2:1: "-Q" is not a command'],
+    ["filter", ":INPUT QUEUE [0:0]", 'rules:2:8: policy "QUEUE" is neither ACCEPT nor DROP'],
+    ["filter", ":U DROP [0:0]", 'rules:2:4: chain U cannot have policy "DROP"'],
+    ["filter", "-I INPUT 2 -j DROP", "rules:2:4: chain INPUT: no place 2 among 0 rules"],
+    ["filter", "-D INPUT -j DROP", "rules:2:4: chain INPUT has no rule -j DROP"],
+    ["filter", "-X U", "rules:2:4: chain U does not exist"],
   ])("in %s refuses %s", (name, line, message) => {
     const { saved, error } = result(table(name, line));
     expect(error).toContain(message);
@@ -142,7 +142,7 @@ describe("iptables-restore", () => {
     bench.restore(table("filter", "-A INPUT -p tcp"));
     const before = saveRules(bench.ns);
     const text = table("filter", "-A INPUT -p udp", ":U - [0:0]") + table("nat", ":W - [0:0]", "-A W -j NOPE");
-    expect(() => bench.restore(text)).toThrow("rules:7: chain or target NOPE does not exist");
+    expect(() => bench.restore(text)).toThrow("rules:7:9: chain or target NOPE does not exist");
     expect(saveRules(bench.ns)).toBe(before);
   });
 

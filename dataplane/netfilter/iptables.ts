@@ -14,6 +14,7 @@ import { type Chain, jumpChanges, type Policy, type Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
 import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
 import { targetModule } from "./target/registry.ts";
+import { unknownRule } from "./unknown-rule.ts";
 
 /** A chain while a text is read. `rules` are shared with the chain as it was until `own`. */
 type Staged = {
@@ -120,6 +121,11 @@ function empty(chain: Staged): void {
   chain.zero = true;
 }
 
+/** A line of a text, counted from 1. */
+function lineOf(text: string, line: number): string {
+  return text.split("\n", line)[line - 1] ?? "";
+}
+
 /** Where tables are, for a namespace. */
 export type Tables = Map<string, TableState>;
 
@@ -154,6 +160,8 @@ export type RestoreOptions = {
   readonly sets: IpSets;
   /** The rules are those of ip6tables. */
   readonly six?: boolean;
+  /** Rules with matches, targets or options that are not known match nothing; otherwise they are refused. */
+  readonly lenient?: boolean;
 };
 
 /** Reads the text and changes the tables; answers how to undo it. Throws RulesError, with nothing changed. */
@@ -188,7 +196,8 @@ class Restore {
       for (const table of this.#staged.values()) this.#validate(table);
     } catch (cause) {
       if (!(cause instanceof OptionError)) throw cause;
-      throw new RulesError(this.#options.source, this.#line, cause.module, cause.message);
+      const line = cause.line === 0 ? this.#line : cause.line;
+      throw new RulesError(this.#options.source, line, cause.module, cause.message, lineOf(text, line));
     }
     return this.#commit();
   }
@@ -278,9 +287,17 @@ class Restore {
     if (space < 0 || space > to) space = to;
     const chain = this.#chain(table, text.slice(from, space));
     own(chain);
-    for (const rule of this.#rules(text.slice(space + 1, to))) {
-      this.#check(table, chain, rule);
-      chain.rules.push(rule);
+    const words = text.slice(space + 1, to);
+    try {
+      for (const rule of this.#rules(words)) {
+        this.#check(table, chain, rule);
+        chain.rules.push(rule);
+        chain.lines.push(this.#line);
+      }
+    } catch (cause) {
+      const skip = this.#options.lenient === true && cause instanceof OptionError && cause.unknown;
+      if (!skip) throw cause;
+      chain.rules.push(unknownRule(words.trim(), cause.message));
       chain.lines.push(this.#line);
     }
   }
@@ -302,7 +319,8 @@ class Restore {
   #check(table: StagedTable, chain: Staged, rule: Rule): void {
     const target = rule.target;
     if (target !== null && target.kind === "jump") {
-      if (!table.has(target.chain)) throw new OptionError("", `chain or target ${target.chain} does not exist`);
+      if (!table.has(target.chain))
+        throw new OptionError("", `chain or target ${target.chain} does not exist`, { unknown: true });
       if (isBuiltin(table.name, target.chain)) throw new OptionError("", `chain ${target.chain} cannot be jumped to`);
     } else if (target !== null) {
       const tables = targetModule(target.kind)?.tables;
@@ -645,7 +663,7 @@ class Graph {
   checkChain(chain: Staged): void {
     if (!this.#followed.has(chain.name)) {
       this.#followed.set(chain.name, false);
-      for (const [to, by] of this.#changes(chain.name, chain)) if (by > 0) this.#follow(chain.name, to);
+      for (const [to, by] of this.#changes(chain.name, chain)) if (by > 0) this.#follow(chain, to);
       // Where its other jumps lead was not looked at: they were there before.
       this.#followed.delete(chain.name);
     }
@@ -653,8 +671,13 @@ class Graph {
   }
 
   /** Follows all jumps from a chain that `start` leads to: no way may come back to a chain that it went through. */
-  #follow(start: string, first: string): void {
-    if (first === start) throw new OptionError("", `chain ${start} leads back to itself by ${start}`);
+  #follow(from: Staged, first: string): void {
+    const start = from.name;
+    const circle = (name: string, by: string): OptionError => {
+      const line = from.lines[from.rules.findIndex((r) => leadsTo(r, first))] ?? 0;
+      return new OptionError("", `chain ${name} leads back to itself by ${by}`, { line });
+    };
+    if (first === start) throw circle(start, start);
     const path: string[] = [];
     const places: number[] = [];
     const enter = (name: string): void => {
@@ -679,7 +702,7 @@ class Graph {
         places.pop();
       } else if (this.#followed.get(next) === false) {
         const by = (next === start ? first : path[path.indexOf(next) + 1]) ?? next;
-        throw new OptionError("", `chain ${next} leads back to itself by ${by}`);
+        throw circle(next, by);
       } else {
         enter(next);
       }
@@ -689,7 +712,7 @@ class Graph {
   #checkHook(name: string, hook: number, seen: Set<string>): void {
     if (seen.has(name)) return;
     seen.add(name);
-    for (const rule of this.#rulesOf(name)) {
+    for (const [i, rule] of this.#rulesOf(name).entries()) {
       const target = rule.target;
       if (target === null) continue;
       if (target.kind === "jump") {
@@ -701,6 +724,7 @@ class Graph {
         throw new OptionError(
           target.kind,
           `cannot be reached from hook ${hook === NF_INET_LOCAL_OUT ? "OUTPUT" : name}`,
+          { line: this.#table.chains.get(name)?.lines[i] ?? 0 },
         );
       }
     }

@@ -13,9 +13,16 @@ type Given = { readonly values: readonly string[]; readonly not: boolean };
 /** Says what is wrong; the caller knows the line. */
 export class OptionError extends Error {
   readonly module: string;
-  constructor(module: string, reason: string) {
+  /** The line where that is another than the one being read; 0 if it is not. */
+  readonly line: number;
+  /** It is a match, a target or an option that we do not have; the real tools may. */
+  readonly unknown: boolean;
+
+  constructor(module: string, reason: string, more: { readonly line?: number; readonly unknown?: boolean } = {}) {
     super(reason);
     this.module = module;
+    this.line = more.line ?? 0;
+    this.unknown = more.unknown ?? false;
   }
 }
 

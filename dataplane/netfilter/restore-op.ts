@@ -50,6 +50,7 @@ export function restoreRules(ns: NetNs, op: IptablesRestore): () => void {
     undo = restore(nf.tables, op.edits ?? op.text, {
       source: op.source ?? "iptables-restore",
       noflush: op.noflush,
+      lenient: op.lenient === true,
       cache: cacheOf(ns.world, op.family),
       sets: nf.state.sets,
       six,

@@ -152,7 +152,7 @@ class Reader {
         return;
       }
     }
-    throw new OptionError("", `unknown option ${token}`);
+    throw new OptionError("", `unknown option ${token}`, { unknown: true });
   }
 
   #take(l: Loaded, token: string, not: boolean): boolean {
@@ -208,7 +208,7 @@ class Reader {
       case "-m": {
         const name = this.#next(option);
         const module = matchModule(name);
-        if (module === undefined) throw new OptionError("", `match "${name}" is not known`);
+        if (module === undefined) throw new OptionError("", `match "${name}" is not known`, { unknown: true });
         this.#loaded.push({ options: new Options(name), specs: module.options, match: module });
         return;
       }

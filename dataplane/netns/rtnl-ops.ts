@@ -189,6 +189,8 @@ export type IptablesRestore = {
    */
   readonly edits?: string;
   readonly noflush: boolean;
+  /** On the emulator: rules with matches, targets or options that it does not know match nothing instead of being refused. */
+  readonly lenient?: boolean;
   /** What to call the text in an error: a file name, or who wrote it. */
   readonly source?: string;
 };

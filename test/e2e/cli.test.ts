@@ -159,7 +159,7 @@ describe("files of other tools", () => {
   it("an iptables file with an unknown match: file, line and module", () => {
     const rules = file("rules.v4", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m sorcery --spell 3 -j DROP\nCOMMIT\n");
     const run = podwire(["proxy", "eval", "--rules", rules, "TCP 10.0.0.1:1 > 10.0.0.2:2"]);
-    expect(run.stderr).toMatch(/^podwire: .*rules\.v4:3: .*sorcery[^\n]*\n$/);
+    expect(run.stderr).toMatch(/^podwire: .*rules\.v4:3:13: .*sorcery[^\n]*\n$/);
     expect(run.code).toBe(2);
   });
 

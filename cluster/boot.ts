@@ -220,11 +220,15 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   };
 }
 
-/** IPv6 Services are served in iptables mode alone. */
+/** userspace mode has one family, whichever; ipvs and nftables have IPv4. */
 function checkProxyMode(mode: ProxyMode, serviceCidrs: CidrPair): void {
-  if (mode === "iptables" || !familiesOf(serviceCidrs).includes(6)) return;
-  const expected = "iptables, there are IPv6 Services";
-  throw new InputError({ file: "settings", line: 0, field: "proxyMode", found: mode, expected });
+  const refuse = (expected: string): never => {
+    throw new InputError({ file: "settings", line: 0, field: "proxyMode", found: mode, expected });
+  };
+  if (mode === "userspace" && serviceCidrs.length > 1)
+    refuse("iptables, ipvs or nftables: Services have two families, and userspace mode served one");
+  if ((mode === "ipvs" || mode === "nftables") && familiesOf(serviceCidrs).includes(6))
+    refuse("iptables, there are IPv6 Services");
 }
 
 /** A manifest may give again what the cluster has by itself, such as the namespace default. */

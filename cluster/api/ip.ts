@@ -27,9 +27,9 @@ function withoutZeros(text: string): string {
 
 const LEADING_ZERO = /(?:^|\.)0[0-9]/;
 
-/** An address as it is written by everybody else: without leading zeros. What is none stays as it is. */
+/** An address as it is written by everybody else: without leading zeros, IPv6 by RFC 5952. What is none stays as it is. */
 export function canonicalIp(text: string): string {
-  if (!LEADING_ZERO.test(text)) return text;
+  if (!text.includes(":") && !LEADING_ZERO.test(text)) return text;
   const ip = parseIp(text);
   return ip === null ? text : formatIp(ip);
 }

@@ -3,7 +3,7 @@ import { EmulatedBackend } from "../../backend/emulated.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
 import type { EndpointSlice } from "../api/endpoint-slice.ts";
-import type { Family } from "../api/ip.ts";
+import { type Family, familyOf } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import type { Service } from "../api/service.ts";
 import type { ProxyConfig, ProxyMode } from "./config.ts";
@@ -20,9 +20,9 @@ export type Tool = "iptables-restore" | "ip6tables-restore" | "ipset" | "ipvsadm
 /** What each mode writes, in the order in which the tools are to read it. */
 export const TOOLS: Readonly<Record<ProxyMode, readonly Tool[]>> = {
   iptables: ["iptables-restore", "ip6tables-restore"],
-  ipvs: ["ipset", "iptables-restore", "ipvsadm"],
+  ipvs: ["ipset", "iptables-restore", "ip6tables-restore", "ipvsadm"],
   nftables: ["nft"],
-  userspace: ["iptables-restore"],
+  userspace: ["iptables-restore", "ip6tables-restore"],
 };
 
 export type RenderOptions = {
@@ -46,33 +46,37 @@ export function iptablesFor(objects: readonly KubeObject[], options: RenderOptio
   return renderer;
 }
 
-/** The same for ipvs mode, which is IPv4 only: a renderer with its texts. */
-export function ipvsFor(objects: readonly KubeObject[], options: Omit<RenderOptions, "family">): IpvsRenderer {
-  const { node, config, randomFully = true } = options;
-  const { services, endpoints } = trackersFor(objects, 4, node);
-  const renderer = new IpvsRenderer({ node, config, randomFully }, services, endpoints);
+/** The same for ipvs mode: a renderer with its texts. */
+export function ipvsFor(objects: readonly KubeObject[], options: RenderOptions): IpvsRenderer {
+  const { node, config, family = 4, randomFully = true } = options;
+  const { services, endpoints } = trackersFor(objects, family, node);
+  const renderer = new IpvsRenderer({ family, node, config, randomFully }, services, endpoints);
   renderer.update();
   return renderer;
 }
 
-/** The texts of a mode, by the tool that reads them. */
+/** The texts of a mode, by the tool that reads them; userspace mode has the family of the node's primary address. */
 export function textsFor(
   objects: readonly KubeObject[],
   options: Omit<RenderOptions, "family">,
 ): ReadonlyMap<Tool, string> {
   switch (options.config.mode) {
     case "ipvs": {
-      const ipvs = ipvsFor(objects, options);
+      const [four, six] = [ipvsFor(objects, { ...options, family: 4 }), ipvsFor(objects, { ...options, family: 6 })];
       return new Map([
-        ["ipset", ipvs.setsText()],
-        ["iptables-restore", ipvs.rulesText()],
-        ["ipvsadm", ipvs.serversText()],
+        ["ipset", four.setsText() + six.setsText()],
+        ["iptables-restore", four.rulesText()],
+        ["ip6tables-restore", six.rulesText()],
+        ["ipvsadm", four.serversText() + six.serversText()],
       ]);
     }
     case "nftables":
       return new Map([["nft", nftablesFor(objects, options, 4) + nftablesFor(objects, options, 6)]]);
-    case "userspace":
-      return new Map([["iptables-restore", userspaceFor(objects, options).render()]]);
+    case "userspace": {
+      const family = familyOf(options.node.ips[0] ?? "");
+      const tool = family === 4 ? "iptables-restore" : "ip6tables-restore";
+      return new Map([[tool, userspaceFor(objects, options, family).render()]]);
+    }
     default:
       return new Map([
         ["iptables-restore", iptablesFor(objects, { ...options, family: 4 }).full()],
@@ -87,18 +91,18 @@ function nftablesFor(objects: readonly KubeObject[], options: RenderOptions, fam
 }
 
 /** userspace mode on a node with nothing on it; which ports its relays get is chance, as on any node. */
-function userspaceFor(objects: readonly KubeObject[], options: RenderOptions): UserspaceMode {
+function userspaceFor(objects: readonly KubeObject[], options: RenderOptions, family: Family): UserspaceMode {
   const { node, config, randomFully = true } = options;
   const host = new Host(new World(1), node.name);
   const backend = new EmulatedBackend(host);
   const context = {
-    family: 4,
+    family,
     node,
     config,
     randomFully,
     backend,
     serviceCidrs: [],
-    ...trackersFor(objects, 4, node),
+    ...trackersFor(objects, family, node),
   } as const;
   return new UserspaceMode(context, host.root);
 }

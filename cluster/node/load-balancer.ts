@@ -24,6 +24,8 @@ export const LOAD_BALANCER_CIDRS: Readonly<Record<Family, string>> = {
 };
 
 const netns = "host";
+/** Of what the router passes on as its own. */
+const MARK = "0x1/0x1";
 /** A node's address; or nowhere, as none is fit; or the router itself. */
 type Way = string | "nowhere" | "router";
 
@@ -82,7 +84,8 @@ export class LoadBalancer implements Controller {
   async #write(family: Family, rules: string): Promise<void> {
     if (rules === this.#rules[family]) return;
     this.#rules[family] = rules;
-    const text = `*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n${rules}COMMIT\n`;
+    const masquerade = `-A POSTROUTING -m mark --mark ${MARK} -j MASQUERADE\n`;
+    const text = `*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n${rules}${masquerade}COMMIT\n`;
     const source = this.name;
     await this.#router.apply([{ op: "iptables.restore", netns, family: `ipv${family}`, text, noflush: false, source }]);
   }
@@ -142,10 +145,9 @@ function proxyRules(service: Service, ip: string, node: string): string {
   for (const { port, nodePort, protocol = "TCP" } of service.spec.ports ?? []) {
     if (!nodePort) continue;
     const proto = protocol.toLowerCase();
-    const head = `-p ${proto} -m ${proto}`;
     const comment = `-m comment --comment "load balancer of ${keyOf(service)}"`;
-    rules += `-A PREROUTING -d ${prefixOf(ip)} ${head} --dport ${port} ${comment} -j DNAT --to-destination ${hostPort(node, nodePort)}\n`;
-    rules += `-A POSTROUTING -d ${prefixOf(node)} ${head} --dport ${nodePort} -m conntrack --ctorigdst ${ip} ${comment} -j MASQUERADE\n`;
+    const match = `-A PREROUTING -d ${prefixOf(ip)} -p ${proto} -m ${proto} --dport ${port} ${comment}`;
+    rules += `${match} -j MARK --set-xmark ${MARK}\n${match} -j DNAT --to-destination ${hostPort(node, nodePort)}\n`;
   }
   return rules;
 }

@@ -189,7 +189,10 @@ describe("what cannot be", () => {
     [{ serviceCidr: "fd00:10:96::/112" }, "settings: serviceCidr: found fd00:10:96::/112, expected a family that"],
     [{ ...PODS, serviceCidr: "10.96.0.0/12,fd00:10:244:9::/112" }, "expected a CIDR apart from clusterCidr"],
     [{ ...PODS, clusterCidr: "10.244.0.0/16,fd00:10:244::/64" }, "no free /64 for it (1 of 1 in use)"],
-    [{ ...PODS, proxyMode: "userspace" }, "settings: proxyMode: found userspace, expected iptables"],
+    [
+      { ...PODS, proxyMode: "userspace" },
+      "settings: proxyMode: found userspace, expected iptables, ipvs or nftables: Services have two families",
+    ],
   ])("%j is refused", async (options, message) => {
     await expect(clusterOf(options)).rejects.toThrow(message);
   });

@@ -1,15 +1,12 @@
-/** What the settings of kube-proxy change for packets, in each mode. */
+/** What the settings of kube-proxy change for packets, in each mode and each address family. */
 import { describe, expect, it } from "vitest";
-import type { ProxyMode } from "../../cluster/boot.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig } from "../../cluster/kube-proxy/config.ts";
 import { Cluster } from "../../library/index.ts";
-import { MANIFESTS } from "./service-manifests.ts";
+import { ADDRESSES, clusterFor, inBrackets, manifests, WALK_CASES, type WalkCase } from "./service-manifests.ts";
 
-const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables", "userspace"];
 const TURNS = 8;
 
-const WITH_HOST_PORT = `${MANIFESTS}
----
+const HOST_PORT = `---
 apiVersion: v1
 kind: Pod
 metadata: {name: with-host-port}
@@ -17,9 +14,9 @@ spec:
   nodeName: node-3
   containers: [{name: c, image: nginx, ports: [{containerPort: 80, hostPort: 8088}]}]`;
 
-async function clusterWith(proxyMode: ProxyMode, proxyConfig: Partial<ProxyConfig>): Promise<Cluster> {
-  const sources = [{ file: "services.yaml", text: WITH_HOST_PORT }];
-  return Cluster.create({ sources, proxyMode, proxyConfig });
+async function clusterWith(walk: WalkCase, proxyConfig: Partial<ProxyConfig>): Promise<Cluster> {
+  const sources = [{ file: "services.yaml", text: `${manifests(walk.family)}\n${HOST_PORT}` }];
+  return Cluster.create({ sources, ...clusterFor(walk), proxyConfig });
 }
 
 /** Who is reached in several tries, sorted, or the verdict; with " masq" if the receiver sees another source. */
@@ -35,7 +32,9 @@ async function reach(cluster: Cluster, from: string, to: string): Promise<readon
 const KEPT = ["a1", "b2"];
 const MASQ = ["a1 masq", "b2 masq"];
 
-describe.each(MODES)("settings in %s mode", (mode) => {
+describe.each(WALK_CASES)("settings in %s", (_name, walk) => {
+  const { mode, family } = walk;
+  const { node, loopback } = ADDRESSES[family];
   const userspace = mode === "userspace";
 
   it.each<[string, Partial<ProxyConfig>, readonly string[]]>([
@@ -46,30 +45,32 @@ describe.each(MODES)("settings in %s mode", (mode) => {
     ["interfaces by prefix as local", { detectLocalMode: "InterfaceNamePrefix", interfaceNamePrefix: "cni" }, KEPT],
     ["no local detector", { clusterCIDR: "" }, KEPT],
   ])("a pod to a ClusterIP, %s", async (_name, config, expected) => {
-    const cluster = await clusterWith(mode, config);
+    const cluster = await clusterWith(walk, config);
     expect(await reach(cluster, "pod/c3", "svc/both:web")).toEqual(userspace ? MASQ : expected);
   });
 
   it("nodePortAddresses", async () => {
-    const chosen = await clusterWith(mode, { nodePortAddresses: ["192.168.0.12/32"] });
+    const chosen = await clusterWith(walk, { nodePortAddresses: [`${node}12/${family === 4 ? 32 : 128}`] });
     expect(await reach(chosen, "external", "node/node-2:30080")).toEqual(MASQ);
     // userspace mode did not look at it when it wrote rules.
     expect(await reach(chosen, "external", "node/node-1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
-    const primary = await clusterWith(mode, { nodePortAddresses: ["primary"] });
+    const gateway = family === 4 ? "10.244.3.1" : "[fd00:10:244:3::1]";
+    const primary = await clusterWith(walk, { nodePortAddresses: ["primary"] });
     expect(await reach(primary, "external", "node/node-1:30080")).toEqual(MASQ);
-    expect(await reach(primary, "pod/c3", "10.244.3.1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
+    expect(await reach(primary, "pod/c3", `${gateway}:30080`)).toEqual(userspace ? MASQ : ["rejected"]);
   });
 
-  it("node ports on localhost", async () => {
-    const on = await clusterWith(mode, {});
-    const none = mode === "ipvs" || mode === "nftables";
-    expect(await reach(on, "node/node-1", "127.0.0.1:30080")).toEqual(none ? ["rejected"] : MASQ);
-    const off = await clusterWith(mode, { localhostNodePorts: false });
-    expect(await reach(off, "node/node-1", "127.0.0.1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
+  it("node ports on localhost, of which IPv6 has none in iptables mode", async () => {
+    const on = await clusterWith(walk, {});
+    const none = mode === "ipvs" || mode === "nftables" || (mode === "iptables" && family === 6);
+    const localhost = `${inBrackets(loopback)}:30080`;
+    expect(await reach(on, "node/node-1", localhost)).toEqual(none ? ["rejected"] : MASQ);
+    const off = await clusterWith(walk, { localhostNodePorts: false });
+    expect(await reach(off, "node/node-1", localhost)).toEqual(userspace ? MASQ : ["rejected"]);
   });
 
   it("host ports are the CNI plugin's, beside kube-proxy", async () => {
-    const cluster = await clusterWith(mode, {});
+    const cluster = await clusterWith(walk, {});
     expect(await reach(cluster, "external", "node/node-3:8088")).toEqual(["with-host-port"]);
     // On its way to another node's address flannel has masqueraded it.
     expect(await reach(cluster, "pod/c1", "node/node-3:8088")).toEqual(["with-host-port masq"]);
@@ -79,7 +80,7 @@ describe.each(MODES)("settings in %s mode", (mode) => {
 describe("settings of ipvs mode alone", () => {
   it("the scheduler: source hashing keeps a client where it is", async () => {
     const ipvs = { ...DEFAULT_PROXY_CONFIG.ipvs, scheduler: "sh", strictARP: true };
-    const cluster = await clusterWith("ipvs", { ipvs });
+    const cluster = await clusterWith({ mode: "ipvs", family: 4 }, { ipvs });
     expect(await reach(cluster, "pod/c3", "svc/both:web")).toHaveLength(1);
     const ns = [...cluster.namespaces()].find((n) => n.node === "node-1");
     expect(ns?.sysctls.get("net.ipv4.conf.all.arp_ignore")).toBe("1");
@@ -87,13 +88,15 @@ describe("settings of ipvs mode alone", () => {
   });
 });
 
-describe("settings of nftables mode alone", () => {
+describe.each([4, 6] as const)("settings of nftables mode alone, IPv%d", (family) => {
   it("ClusterIPs: another port is refused, an address that no Service has is dropped", async () => {
-    const cluster = await clusterWith("nftables", {});
+    const cluster = await clusterWith({ mode: "nftables", family }, {});
     const clusterIp = cluster.store.get("Service", "default", "both")?.spec.clusterIP ?? "";
     for (const from of ["pod/c3", "node/node-1"]) {
-      expect(await reach(cluster, from, `${clusterIp}:9999`)).toEqual(["rejected"]);
-      expect(await reach(cluster, from, "10.96.254.254:80")).toEqual(["dropped"]);
+      expect(await reach(cluster, from, `${inBrackets(clusterIp)}:9999`)).toEqual(["rejected"]);
+      expect(await reach(cluster, from, family === 4 ? "10.96.254.254:80" : "[fd00:10:96::fefe]:80")).toEqual([
+        "dropped",
+      ]);
     }
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What Services can do, one walk a feature, in each mode of kube-proxy: real packets between pods, nodes and the world
- * outside. Where a mode is known to do something of its own, its expectation says so.
+ * What Services can do, one walk a feature, in each mode of kube-proxy and each address family: real packets between pods,
+ * nodes and the world outside. Where a mode is known to do something of its own, its expectation says so.
  */
 import { beforeAll, describe, expect, it } from "vitest";
 import type { EndpointSlice } from "../../cluster/api/endpoint-slice.ts";
@@ -8,22 +8,31 @@ import { runTool } from "../../cluster/apps/tools.ts";
 import type { ProxyMode } from "../../cluster/boot.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import { ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import { ipKey } from "../../dataplane/wire/ip-key.ts";
 import { Cluster } from "../../library/index.ts";
 import "../../library/vitest.ts";
-import { type GivenEndpoint, givenSlice, MANIFESTS } from "./service-manifests.ts";
+import {
+  ADDRESSES,
+  clusterFor,
+  type GivenEndpoint,
+  givenSlice,
+  inBrackets,
+  manifests,
+  WALK_CASES,
+} from "./service-manifests.ts";
 
 type Expectation<T> = { readonly usual: T } & { readonly [M in ProxyMode]?: T };
 
-const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables", "userspace"];
 /** As many as it takes for every endpoint of two to have its turn, by any draw that the seed gives. */
 const TURNS = 12;
 
-describe.each(MODES)("Services in %s mode", (proxyMode) => {
+describe.each(WALK_CASES)("Services in %s", (_name, { mode: proxyMode, family }) => {
   let cluster: Cluster;
+  const { external, proxied, node, loopback, balancers } = ADDRESSES[family];
   const ipOf = (pod: string): string => cluster.store.get("Pod", "default", pod)?.status?.podIP ?? "";
   const service = (name: string) => cluster.store.get("Service", "default", name);
   const balancerOf = (name: string): string => service(name)?.status?.loadBalancer?.ingress?.[0]?.ip ?? "";
+  const at = (ip: string, port: number): string => `${inBrackets(ip)}:${port}`;
   const inMode = <T>(e: Expectation<T>): T => (Object.hasOwn(e, proxyMode) ? (e[proxyMode] as T) : e.usual);
   const userspace = proxyMode === "userspace";
 
@@ -40,7 +49,8 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
   }
 
   beforeAll(async () => {
-    cluster = await Cluster.create({ sources: [{ file: "services.yaml", text: MANIFESTS }], proxyMode });
+    const sources = [{ file: "services.yaml", text: manifests(family) }];
+    cluster = await Cluster.create({ sources, ...clusterFor({ mode: proxyMode, family }) });
     const a1 = { ip: ipOf("a1"), node: "node-1" };
     const b2 = { ip: ipOf("b2"), node: "node-2" };
     const gone = { ready: false, serving: true, terminating: true };
@@ -63,7 +73,9 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
       givenSlice("unready", 8080, [a1]),
       givenSlice("split", 8080, [a1], "one"),
       givenSlice("split", 8080, [b2], "two"),
-      givenSlice("zeros", 8080, [{ ...a1, ip: ipOf("a1").replace(/\.(\d)\./, ".00$1.") }]),
+      givenSlice("zeros", 8080, [
+        { ...a1, ip: ipOf("a1").replace(/([.:])(1[.:])/, (_, before, rest) => `${before}00${rest}`) },
+      ]),
     ]);
   });
 
@@ -136,30 +148,30 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
   });
 
   it("LoadBalancer: an address from the provider, reached from outside and inside", async () => {
-    expect(balancerOf("balanced")).toMatch(/^198\.51\.100\./);
-    expect(await reach("external", `${balancerOf("balanced")}:80`)).toEqual(BOTH_MASQ);
-    expect(await reach("pod/c3", `${balancerOf("balanced")}:80`)).toEqual(BOTH_MASQ);
-    expect(await reach("external", `${balancerOf("far")}:80`)).toEqual(inMode(B2));
+    expect(balancerOf("balanced")).toMatch(balancers);
+    expect(await reach("external", at(balancerOf("balanced"), 80))).toEqual(BOTH_MASQ);
+    expect(await reach("pod/c3", at(balancerOf("balanced"), 80))).toEqual(BOTH_MASQ);
+    expect(await reach("external", at(balancerOf("far"), 80))).toEqual(inMode(B2));
   });
 
   it("source ranges: who is not in them is dropped; node ports go past them", async () => {
-    expect(await reach("external", `${balancerOf("open")}:80`)).toEqual(BOTH_MASQ);
-    expect(await reach("external", `${balancerOf("closed")}:80`)).toEqual(
+    expect(await reach("external", at(balancerOf("open"), 80))).toEqual(BOTH_MASQ);
+    expect(await reach("external", at(balancerOf("closed"), 80))).toEqual(
       inMode<readonly string[]>({ usual: ["dropped"], userspace: BOTH_MASQ }),
     );
     expect(await reach("external", "node/node-1:30084")).toEqual(BOTH_MASQ);
   });
 
   it("ipMode Proxy: kube-proxy leaves the address to the load balancer", async () => {
-    const traced = await cluster.trace("pod/c3", "198.51.100.77:80");
+    const traced = await cluster.trace("pod/c3", at(proxied, 80));
     expect(traced.result.verdict).toBe("delivered");
     if (!userspace) expect(traced.result.hops.map((h) => h.node)).toContain("router");
-    expect(await reach("external", "198.51.100.77:80")).toEqual(BOTH_MASQ);
+    expect(await reach("external", at(proxied, 80))).toEqual(BOTH_MASQ);
   });
 
   it("external IPs", async () => {
-    expect(await reach("external", "198.51.100.7:80")).toEqual(BOTH_MASQ);
-    expect(await reach("pod/c3", "198.51.100.7:80")).toEqual(
+    expect(await reach("external", at(external, 80))).toEqual(BOTH_MASQ);
+    expect(await reach("pod/c3", at(external, 80))).toEqual(
       // Traffic of pods to an external IP is not masqueraded twice, but it is masqueraded.
       BOTH_MASQ,
     );
@@ -202,16 +214,16 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
     expect(await reach("pod/c3", "svc/split:web")).toEqual(inMode(BOTH));
   });
 
-  it("addresses with leading zeros are read as decimal", async () => {
+  it("addresses with leading zeros are read as Kubernetes reads them, IPv4 as decimal", async () => {
     expect(await reach("pod/c3", "svc/zeros:web")).toEqual(inMode(A1));
   });
 
   it("the health check node port tells whether the node has endpoints", async () => {
-    for (const [node, status] of [
-      ["192.168.0.12", "200 OK"],
-      ["192.168.0.11", "503 Service Unavailable"],
+    for (const [number, status] of [
+      [12, "200 OK"],
+      [11, "503 Service Unavailable"],
     ] as const) {
-      const { stdout } = cluster.exec("c3", ["curl", "-i", `http://${node}:30200/`]);
+      const { stdout } = cluster.exec("c3", ["curl", "-i", `http://${at(`${node}${number}`, 30200)}/`]);
       expect(stdout).toContain(`HTTP/1.1 ${status}`);
       expect(stdout).toContain(`"localEndpoints":${status.startsWith("200") ? 1 : 0}`);
     }
@@ -220,7 +232,7 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
   it("metrics, on the node's own localhost", async () => {
     const ns = [...cluster.namespaces()].find((n) => n.node === "node-1" && cluster.podOf(n) === undefined);
     if (ns === undefined) throw new Error("node-1 has no namespace");
-    const { stdout } = runTool(ns, ["curl", "http://127.0.0.1:10249/metrics"], {
+    const { stdout } = runTool(ns, ["curl", `http://${at(loopback, 10249)}/metrics`], {
       nameservers: [],
       searches: [],
       options: [],
@@ -246,7 +258,7 @@ describe.each(MODES)("Services in %s mode", (proxyMode) => {
     const ask = (): void => {
       const { loop } = cluster.world;
       const question = new TextEncoder().encode("hostname");
-      socket?.send(ipv4(service("both-udp")?.spec.clusterIP ?? ""), 90, question, 0, question.length);
+      socket?.send(ipKey(service("both-udp")?.spec.clusterIP ?? ""), 90, question, 0, question.length);
       loop.run({ deadline: loop.time + 100 });
     };
     ask();

@@ -4,6 +4,7 @@
  */
 import type { Backend } from "../../../backend/ops.ts";
 import type { RtnlOp } from "../../../dataplane/netns/rtnl-ops.ts";
+import { type Family, familyOf, WIDTH } from "../../api/ip.ts";
 import type { ProxyConfig } from "../config.ts";
 import { missingJumps } from "../jumps.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "../mode.ts";
@@ -30,21 +31,22 @@ export class IpvsMode implements ProxyMode {
   }
 
   async sync(full: boolean): Promise<SyncStats> {
-    const { backend, config, node } = this.#context;
+    const { backend, config, node, family } = this.#context;
+    const protocol = family === 4 ? "ipv4" : "ipv6";
     const renderer = this.#renderer;
-    renderer.setNodeIps(await ownAddresses(backend));
+    renderer.setNodeIps(await ownAddresses(backend, family));
     const change = renderer.update(this.#connections);
     const sets = full ? renderer.setsText() : change.sets;
-    const missing = full ? missingJumps(await backend.iptablesSave(netns, "ipv4"), renderer.jumps) : [];
+    const missing = full ? missingJumps(await backend.iptablesSave(netns, protocol), renderer.jumps) : [];
     const text = full || change.rules ? renderer.rulesText(missing) : "";
     const { servers, services, bind, unbind } = change;
     const source = `kube-proxy on ${node.name}`;
     const ops: RtnlOp[] = full ? await setUp(backend, config) : [];
-    for (const a of bind) ops.push({ op: "addr.add", netns, dev: IPVS_DEVICE, address: `${a}/32` });
+    for (const a of bind) ops.push({ op: "addr.add", netns, dev: IPVS_DEVICE, address: `${a}/${WIDTH[family]}` });
     if (sets !== "") ops.push({ op: "ipset.restore", netns, text: sets, source });
-    if (text !== "") ops.push({ op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source });
+    if (text !== "") ops.push({ op: "iptables.restore", netns, family: protocol, text, noflush: true, source });
     if (servers !== "") ops.push({ op: "ipvs.restore", netns, text: servers, source });
-    for (const a of unbind) ops.push({ op: "addr.del", netns, dev: IPVS_DEVICE, address: `${a}/32` });
+    for (const a of unbind) ops.push({ op: "addr.del", netns, dev: IPVS_DEVICE, address: `${a}/${WIDTH[family]}` });
     if (ops.length > 0) await backend.apply(ops);
     return { kind: full ? "full" : "partial", services, octets: sets.length + text.length + servers.length };
   }
@@ -54,13 +56,13 @@ export class IpvsMode implements ProxyMode {
   }
 }
 
-/** The node's own IPv4 addresses: those of every device but lo and kube-ipvs0. */
-async function ownAddresses(backend: Backend): Promise<readonly string[]> {
+/** The node's own addresses of a family: those of every device but lo and kube-ipvs0. */
+async function ownAddresses(backend: Backend, family: Family): Promise<readonly string[]> {
   const out: string[] = [];
   for (const link of await backend.links(netns)) {
     if (link.name === "lo" || link.name === IPVS_DEVICE) continue;
     for (const a of await backend.addrs(netns, link.name))
-      if (!a.address.includes(":")) out.push(a.address.split("/")[0] ?? "");
+      if (familyOf(a.address) === family) out.push(a.address.split("/")[0] ?? "");
   }
   return out;
 }

@@ -2,9 +2,10 @@
  * kube-proxy's ipvs mode: trackers to virtual servers, set entries and addresses of kube-ipvs0 (pkg/proxy/ipvs).
  *
  * Each Service is a block of wanted entries; a change compares its block with the one before, so an update costs what
- * changed. The rules are few, always the same, and written anew when a set becomes empty or stops being so. IPv4 only.
+ * changed. The rules are few, always the same, and written anew when a set becomes empty or stops being so. Within a block sets
+ * have the names of IPv4.
  */
-import { contains, familyOf, parseCidr, parseIp } from "../../api/ip.ts";
+import { contains, type Family, familyOf, hostPort, parseCidr, parseIp } from "../../api/ip.ts";
 import type { ProxyConfig } from "../config.ts";
 import type { EndpointInfo, EndpointsTracker } from "../endpoints-tracker.ts";
 import type { Jump } from "../jumps.ts";
@@ -13,9 +14,14 @@ import type { ProxyNode } from "../mode.ts";
 import type { RuleOrigin } from "../rule-origin.ts";
 import type { ServicePortInfo, ServiceTracker } from "../service-tracker.ts";
 import { chooseEndpoints, type EndpointChoice } from "../topology.ts";
-import { IPVS_JUMPS, IPVS_SETS, ipvsRules } from "./rules.ts";
+import { IPVS_JUMPS, IPVS_SETS, ipvsRules, setName, setType } from "./rules.ts";
 
-export type IpvsSettings = { readonly node: ProxyNode; readonly config: ProxyConfig; readonly randomFully: boolean };
+export type IpvsSettings = {
+  readonly family: Family;
+  readonly node: ProxyNode;
+  readonly config: ProxyConfig;
+  readonly randomFully: boolean;
+};
 
 /** How many connections a destination has; the words are those of the texts ("-t 10.96.0.1:80", "10.244.0.2:80"). */
 export type ConnectionCount = (service: string, destination: string) => number;
@@ -62,7 +68,7 @@ export class IpvsRenderer {
     this.#settings = settings;
     this.#services = services;
     this.#endpoints = endpoints;
-    this.#nodeIps = settings.node.ips.filter((ip) => familyOf(ip) === 4);
+    this.#nodeIps = settings.node.ips.filter((ip) => familyOf(ip) === settings.family);
   }
 
   get jumps(): readonly Jump[] {
@@ -119,8 +125,12 @@ export class IpvsRenderer {
 
   /** All sets and entries; for sets that may be there already. */
   setsText(): string {
-    const create = IPVS_SETS.flatMap(([name, type]) => [`create ${name} ${type} -exist`, `flush ${name}`]);
-    return text([...create, ...[...this.#entries.keys()].sort().map((e) => `add ${e}`)]);
+    const { family } = this.#settings;
+    const create = IPVS_SETS.flatMap(([set, type]) => {
+      const name = setName(set, family);
+      return [`create ${name} ${setType(type, family)} -exist`, `flush ${name}`];
+    });
+    return text([...create, ...[...this.#entries.keys()].sort().map((e) => `add ${this.#named(e)}`)]);
   }
 
   /** All virtual servers, as ipvsadm -R reads them. */
@@ -134,9 +144,10 @@ export class IpvsRenderer {
   }
 
   rulesText(missing: readonly Jump[] = this.jumps): string {
-    const { node, config, randomFully } = this.#settings;
+    const { family, node, config, randomFully } = this.#settings;
     const filled = (set: string): boolean => (this.#sizes.get(set) ?? 0) > 0;
-    return ipvsRules({ config, detector: localDetector(config, 4, node.podCidrs), randomFully, filled, missing });
+    const detector = localDetector(config, family, node.podCidrs);
+    return ipvsRules({ family, config, detector, randomFully, filled, missing });
   }
 
   get addresses(): readonly string[] {
@@ -163,7 +174,13 @@ export class IpvsRenderer {
   #entry(verb: string, entry: string, by: number): string {
     const set = entry.slice(0, entry.indexOf(" "));
     this.#sizes.set(set, (this.#sizes.get(set) ?? 0) + by);
-    return `${verb} ${entry}`;
+    return `${verb} ${this.#named(entry)}`;
+  }
+
+  /** An entry with the name that its set has in this family. */
+  #named(entry: string): string {
+    const end = entry.indexOf(" ");
+    return setName(entry.slice(0, end), this.#settings.family) + entry.slice(end);
   }
 
   #servers(old: Block, now: Block, out: string[], connections: ConnectionCount): void {
@@ -229,6 +246,12 @@ export class IpvsRenderer {
   }
 }
 
+/** All addresses, in two prefixes. */
+const HALVES: Readonly<Record<Family, readonly string[]>> = {
+  4: ["0.0.0.0/1", "128.0.0.0/1"],
+  6: ["::/1", "8000::/1"],
+};
+
 class PortBlock {
   readonly #block: {
     virtuals: Map<string, Virtual>;
@@ -283,7 +306,7 @@ class PortBlock {
       const own = parseIp(this.#nodeIps[0] ?? "");
       for (const range of info.sourceRanges) {
         // A set takes no prefix of length 0.
-        const parts = /\/0$/.test(range) ? ["0.0.0.0/1", "128.0.0.0/1"] : [range];
+        const parts = /\/0$/.test(range) ? HALVES[this.#settings.family] : [range];
         for (const part of parts) this.#entry("KUBE-LOAD-BALANCER-SOURCE-CIDR", `${entry},${part}`);
         const cidr = parseCidr(range);
         if (own !== null && cidr !== null && contains(cidr, own))
@@ -309,7 +332,7 @@ class PortBlock {
   #nodePortIps(): readonly string[] {
     const wanted = this.#settings.config.nodePortAddresses;
     if (wanted.includes("primary")) return this.#nodeIps.slice(0, 1);
-    const cidrs = wanted.flatMap((c) => parseCidr(c) ?? []).filter((c) => c.family === 4);
+    const cidrs = wanted.flatMap((c) => parseCidr(c) ?? []).filter((c) => c.family === this.#settings.family);
     if (cidrs.length === 0) return this.#nodeIps;
     return this.#nodeIps.filter((text) => {
       const ip = parseIp(text);
@@ -328,8 +351,8 @@ class PortBlock {
     const options = `-s ${scheduler}${stickySeconds === 0 ? "" : ` -p ${stickySeconds}`}${scheduler === "mh" ? " -b mh-port" : ""}`;
     const { cluster, local: here } = this.#chosen;
     const endpoints = local && here.length > 0 ? here : cluster;
-    this.#block.virtuals.set(`${word} ${ip}:${port}`, { options, destinations: endpoints.map((e) => e.text) });
-    this.#block.origins.set(`${protocol} ${ip}:${port}`, {
+    this.#block.virtuals.set(`${word} ${hostPort(ip, port)}`, { options, destinations: endpoints.map((e) => e.text) });
+    this.#block.origins.set(`${protocol} ${hostPort(ip, port)}`, {
       kind: "Service",
       namespace: id.namespace,
       name: id.name,

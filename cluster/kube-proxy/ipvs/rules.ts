@@ -1,4 +1,5 @@
-/** The ipsets of ipvs mode, their comments, and the constant rules over them (pkg/proxy/ipvs/proxier.go). */
+/** The ipsets of ipvs mode, their comments, and the constant rules over them (pkg/proxy/ipvs/proxier.go, ipset.go). */
+import type { Family } from "../../api/ip.ts";
 import type { ProxyConfig } from "../config.ts";
 import type { Jump } from "../jumps.ts";
 import type { LocalDetector } from "../local-detector.ts";
@@ -70,6 +71,18 @@ export const IPVS_SETS: readonly (readonly [name: string, type: string, comment:
   ["KUBE-HEALTH-CHECK-NODE-PORT", `bitmap:port ${BITMAP}`, "Kubernetes health check node port"],
   ["KUBE-IPVS-IPS", `hash:ip ${HASH}`, "Services IPs"],
 ];
+/** What the kernel takes. */
+const LONGEST_NAME = 31;
+
+/** Sets of both families are on one node; those of IPv6 have names of their own, cut where the kernel would refuse them. */
+export function setName(name: string, family: Family): string {
+  return family === 4 ? name : name.replace(/^KUBE-/, "KUBE-6-").slice(0, LONGEST_NAME);
+}
+
+export function setType(type: string, family: Family): string {
+  return family === 4 ? type : type.replace("family inet ", "family inet6 ");
+}
+
 const COMMENTS: ReadonlyMap<string, string> = new Map(IPVS_SETS.map(([name, , comment]) => [name, comment]));
 
 function jump(table: "filter" | "nat", from: string, to: string, comment: string): Jump {
@@ -100,6 +113,7 @@ const FILTER_CHAINS = [
 ];
 
 export type IpvsRuleSettings = {
+  readonly family: Family;
   readonly config: ProxyConfig;
   readonly detector: LocalDetector;
   readonly randomFully: boolean;
@@ -116,12 +130,13 @@ export function ipvsRules(s: IpvsRuleSettings): string {
   const mark = `0x${(2 ** s.config.masqueradeBit).toString(16)}`;
   const nat: string[] = [];
   const filter: string[] = [];
+  const named = (set: string): string => setName(set, s.family);
   const over = (set: string, sides: string): string =>
-    `-m comment --comment "${COMMENTS.get(set) ?? ""}" -m set --match-set ${set} ${sides}`;
+    `-m comment --comment "${COMMENTS.get(set) ?? ""}" -m set --match-set ${named(set)} ${sides}`;
   const rule = (to: string[], chain: string, set: string, sides: string, target: string, proto = ""): void => {
     if (s.filled(set)) to.push(`-A ${chain} ${proto === "" ? "" : `-p ${proto} `}${over(set, sides)} -j ${target}`);
   };
-  nat.push("-A KUBE-SERVICES -s 127.0.0.0/8 -j RETURN");
+  nat.push(`-A KUBE-SERVICES -s ${s.family === 4 ? "127.0.0.0/8" : "::1/128"} -j RETURN`);
   rule(nat, "KUBE-POSTROUTING", "KUBE-LOOP-BACK", "dst,dst,src", "MASQUERADE");
   rule(nat, "KUBE-SERVICES", "KUBE-LOAD-BALANCER", "dst,dst", "KUBE-LOAD-BALANCER");
   rule(nat, "KUBE-LOAD-BALANCER", "KUBE-LOAD-BALANCER-LOCAL", "dst,dst", "RETURN");
@@ -149,16 +164,16 @@ export function ipvsRules(s: IpvsRuleSettings): string {
   nat.push("-A KUBE-LOAD-BALANCER -j KUBE-MARK-MASQ");
   filter.push("-A KUBE-SOURCE-RANGES-FIREWALL -j DROP");
   for (const set of ["KUBE-CLUSTER-IP", "KUBE-LOAD-BALANCER"])
-    if (s.filled(set)) nat.push(`-A KUBE-SERVICES -m set --match-set ${set} dst,dst -j ACCEPT`);
+    if (s.filled(set)) nat.push(`-A KUBE-SERVICES -m set --match-set ${named(set)} dst,dst -j ACCEPT`);
   filter.push(
     `-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark ${mark}/${mark} -j ACCEPT`,
     '-A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT',
     `-A KUBE-NODE-PORT ${over("KUBE-HEALTH-CHECK-NODE-PORT", "dst")} -j ACCEPT`,
     ...["KUBE-LOAD-BALANCER", "KUBE-CLUSTER-IP", "KUBE-EXTERNAL-IP", "KUBE-EXTERNAL-IP-LOCAL"].map(
-      (set) => `-A KUBE-IPVS-FILTER -m set --match-set ${set} dst,dst -j RETURN`,
+      (set) => `-A KUBE-IPVS-FILTER -m set --match-set ${named(set)} dst,dst -j RETURN`,
     ),
-    "-A KUBE-IPVS-FILTER -m set --match-set KUBE-HEALTH-CHECK-NODE-PORT dst -j RETURN",
-    "-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT",
+    `-A KUBE-IPVS-FILTER -m set --match-set ${named("KUBE-HEALTH-CHECK-NODE-PORT")} dst -j RETURN`,
+    `-A KUBE-IPVS-FILTER -m conntrack --ctstate NEW -m set --match-set ${named("KUBE-IPVS-IPS")} dst -j REJECT`,
   );
   nat.push(
     `-A KUBE-POSTROUTING -m mark ! --mark ${mark}/${mark} -j RETURN`,

@@ -2,9 +2,11 @@
  * userspace mode, as it was until Kubernetes 1.25: every Service port has a relay on the node, rules lead its traffic
  * there, and the relay opens connections of its own to the endpoints, so that these see the node and not the client.
  *
- * As then, only ready endpoints count; traffic policies, topology, source ranges and SCTP are not known here.
+ * One address family alone, as then: kube-proxy 1.25 checked whether a node can do both in the other modes only
+ * (cmd/kube-proxy/app/server_others.go). Only ready endpoints count; traffic policies, topology, source ranges and SCTP are not known here.
  */
 import type { NetNs } from "../../../dataplane/netns/netns.ts";
+import { type Family, familyOf } from "../../api/ip.ts";
 import { type Jump, missingJumps } from "../jumps.ts";
 import type { ModeContext, ProxyMode, ProxyNode, SyncStats } from "../mode.ts";
 import type { RuleOrigin } from "../rule-origin.ts";
@@ -16,7 +18,7 @@ import { UdpRelay } from "./udp-relay.ts";
 
 const netns = "host";
 /** Where a node has told no address. */
-const NO_ADDRESS = "127.0.0.1";
+const NO_ADDRESS: Readonly<Record<Family, string>> = { 4: "127.0.0.1", 6: "::1" };
 
 type Portal = { readonly info: ServicePortInfo; readonly relay: Relay; readonly rules: PortalRules };
 
@@ -32,22 +34,23 @@ export class UserspaceMode implements ProxyMode {
   constructor(context: ModeContext, ns: NetNs) {
     this.#context = context;
     this.#ns = ns;
-    this.#hostIp = hostIpOf(context.node);
+    this.#hostIp = hostIpOf(context.node, context.family);
   }
 
   setNode(node: ProxyNode): void {
-    this.#hostIp = hostIpOf(node);
+    this.#hostIp = hostIpOf(node, this.#context.family);
     this.#all = true;
   }
 
   async sync(full: boolean): Promise<SyncStats> {
-    const { backend, node } = this.#context;
+    const { backend, node, family } = this.#context;
     const { changed, gone, come } = this.#updateAll();
-    const saved = full ? await backend.iptablesSave(netns, "ipv4") : "";
+    const protocol = family === 4 ? "ipv4" : "ipv6";
+    const saved = full ? await backend.iptablesSave(netns, protocol) : "";
     const text = full ? this.#fullText(missingJumps(saved, USERSPACE_JUMPS)) : changeText(gone, come);
     const source = `kube-proxy on ${node.name}`;
     if (text !== "")
-      await backend.apply([{ op: "iptables.restore", netns, family: "ipv4", text, noflush: true, source }]);
+      await backend.apply([{ op: "iptables.restore", netns, family: protocol, text, noflush: true, source }]);
     const kind = full ? "full" : changed === 0 ? "none" : "partial";
     return { kind, services: changed, octets: text.length };
   }
@@ -128,6 +131,6 @@ export class UserspaceMode implements ProxyMode {
   }
 }
 
-function hostIpOf(node: ProxyNode): string {
-  return node.ips.find((ip) => !ip.includes(":")) ?? NO_ADDRESS;
+function hostIpOf(node: ProxyNode, family: Family): string {
+  return node.ips.find((ip) => familyOf(ip) === family) ?? NO_ADDRESS[family];
 }

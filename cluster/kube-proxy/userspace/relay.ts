@@ -1,6 +1,6 @@
 /** What stands behind a Service port in userspace mode: a socket of kube-proxy's own, which passes on what it hears. */
 import type { NetNs } from "../../../dataplane/netns/netns.ts";
-import { type Ipv4Addr, ipv4 } from "../../../dataplane/wire/ipv4-addr.ts";
+import { type IpKey, ipKey } from "../../../dataplane/wire/ip-key.ts";
 import { RoundRobin } from "./balancer.ts";
 
 export interface Relay {
@@ -10,10 +10,10 @@ export interface Relay {
   close(): void;
 }
 
-/** "10.0.0.1:80". */
-export function splitEndpoint(text: string): { readonly address: Ipv4Addr; readonly port: number } {
+/** "10.0.0.1:80" or "[fd00::1]:80". */
+export function splitEndpoint(text: string): { readonly address: IpKey; readonly port: number } {
   const colon = text.lastIndexOf(":");
-  return { address: ipv4(text.slice(0, colon)), port: Number(text.slice(colon + 1)) };
+  return { address: ipKey(text.slice(0, colon).replace(/^\[(.*)\]$/, "$1")), port: Number(text.slice(colon + 1)) };
 }
 
 export function newBalancer(ns: NetNs, name: string): RoundRobin {

@@ -2,6 +2,7 @@
  * The rules that lead a Service's traffic to its relay (pkg/proxy/userspace/proxier.go): from pods by REDIRECT, from the
  * node itself by DNAT to the node's address, each to the relay's port.
  */
+import { familyOf, hostPort, WIDTH } from "../../api/ip.ts";
 import type { Jump } from "../jumps.ts";
 import type { ServicePortInfo } from "../service-tracker.ts";
 
@@ -37,12 +38,12 @@ export type PortalRules = { readonly nat: readonly string[]; readonly filter: re
 export function portalRules(info: ServicePortInfo, relayPort: number, hostIp: string): PortalRules {
   const proto = info.protocol.toLowerCase();
   const args = (port: number, to: string, local: boolean): string => {
-    const dst = to === "" ? "" : ` -d ${to}/32`;
+    const dst = to === "" ? "" : ` -d ${to}/${WIDTH[familyOf(to)]}`;
     const match = local ? " -m addrtype --dst-type LOCAL" : "";
     return `-m comment --comment ${quoted(info.portName)} -p ${proto} -m ${proto} --dport ${port}${dst}${match}`;
   };
   const redirect = `-j REDIRECT --to-ports ${relayPort}`;
-  const dnat = `-j DNAT --to-destination ${hostIp}:${relayPort}`;
+  const dnat = `-j DNAT --to-destination ${hostPort(hostIp, relayPort)}`;
   const { port, nodePort } = info;
   const nat = [
     `KUBE-PORTALS-CONTAINER ${args(port, info.clusterIp, false)} ${redirect}`,

@@ -6,7 +6,7 @@ import type { NetNs } from "../../../dataplane/netns/netns.ts";
 import type { Timer } from "../../../dataplane/sim/event-loop.ts";
 import { ANY } from "../../../dataplane/sock/port-table.ts";
 import { UdpSocket } from "../../../dataplane/sock/udp.ts";
-import type { Ipv4Addr } from "../../../dataplane/wire/ipv4-addr.ts";
+import type { IpKey } from "../../../dataplane/wire/ip-key.ts";
 import type { RoundRobin } from "./balancer.ts";
 import { newBalancer, type Relay, splitEndpoint } from "./relay.ts";
 
@@ -15,7 +15,7 @@ export const UDP_IDLE = 250;
 
 type Client = {
   readonly socket: UdpSocket;
-  readonly to: { readonly address: Ipv4Addr; readonly port: number };
+  readonly to: { readonly address: IpKey; readonly port: number };
   idle: Timer;
 };
 
@@ -49,7 +49,7 @@ export class UdpRelay implements Relay {
     for (const key of [...this.#clients.keys()]) this.#forget(key);
   }
 
-  #heard(bytes: Uint8Array, off: number, len: number, from: Ipv4Addr, fromPort: number): void {
+  #heard(bytes: Uint8Array, off: number, len: number, from: IpKey, fromPort: number): void {
     const key = `${from}:${fromPort}`;
     const client = this.#clients.get(key) ?? this.#begin(key, from, fromPort);
     if (client === undefined) return;
@@ -57,7 +57,7 @@ export class UdpRelay implements Relay {
     client.socket.send(client.to.address, client.to.port, bytes, off, len);
   }
 
-  #begin(key: string, from: Ipv4Addr, fromPort: number): Client | undefined {
+  #begin(key: string, from: IpKey, fromPort: number): Client | undefined {
     const endpoint = this.balancer.choose(from | 0, this.#ns.world.loop.time, false);
     if (endpoint === undefined) return undefined;
     const socket = UdpSocket.bind(this.#ns, ANY, 0, {

@@ -1,6 +1,7 @@
 /** `podwire proxy render` and `podwire proxy eval`: kube-proxy's rules for objects, and what they do to a flow. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import type { Family } from "../../cluster/api/ip.ts";
 import type { KubeObject } from "../../cluster/api/meta.ts";
 import { type Node, nodeIps, podCidrs, ZONE_LABEL } from "../../cluster/api/node.ts";
 import { Manager } from "../../cluster/client/manager.ts";
@@ -19,7 +20,7 @@ import { TOOLS, type Tool, textsFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
 import { readSources } from "../../cluster/manifests/sources.ts";
 import { MemoryStore } from "../../cluster/store/store-memory.ts";
-import { parseFlow } from "../../cluster/trace/first-packet.ts";
+import { familyOfFlow, parseFlow } from "../../cluster/trace/first-packet.ts";
 import { SCHEDULERS } from "../../dataplane/ipvs/scheduler/registry.ts";
 import { NetlinkError } from "../../dataplane/netns/rtnl-ops.ts";
 import { collect, integer } from "../cluster-options.ts";
@@ -56,7 +57,7 @@ export function proxyCommand(end: (code: number) => void): Command {
   proxy.addCommand(
     withProxyOptions(new Command("eval"))
       .description("say what the rules do to the first packet of a flow")
-      .option("--rules <file>", "evaluate this iptables-save text instead of rendering one")
+      .option("--rules <file>", "evaluate this iptables-save or ip6tables-save text instead of rendering one")
       .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
       .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
       .action(async (flows: string[], flags: Flags) => end(await evaluate(flows, flags))),
@@ -156,17 +157,18 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
   const evaluator =
     rules === undefined
       ? await FlowEvaluator.ofObjects(objects, node, config)
-      : await load(read(rules), node.ips, config, rules);
+      : await load(rules, node.ips, config, flows[0] === undefined ? 4 : familyOfFlow(flows[0]));
   const verdicts = flows.map((flow) => evaluator.evaluate(flow));
   if (flags.output === "json") for (const verdict of verdicts) process.stdout.write(`${JSON.stringify(verdict)}\n`);
   else printResult(flags.output, verdicts, () => textOf(verdicts));
   return OK;
 }
 
-/** A ruleset that is wrong is bad input: its error names file, line and module. */
-async function load(text: string, ips: readonly string[], config: ProxyConfig, source: string): Promise<FlowEvaluator> {
+/** A ruleset that is wrong is bad input: its error names file, line and module. The first flow tells its family. */
+async function load(file: string, ips: readonly string[], config: ProxyConfig, family: Family): Promise<FlowEvaluator> {
+  const text = read(file);
   try {
-    return await FlowEvaluator.ofRules(text, ips, config, source);
+    return await FlowEvaluator.ofRules(text, ips, config, file, family);
   } catch (cause) {
     if (cause instanceof NetlinkError) throw new UsageError(cause.message, { cause });
     throw cause;

@@ -1,14 +1,49 @@
 import { describe, expect, it } from "vitest";
+import type { Family } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
-import { formatFlow, parseFlow } from "../trace/first-packet.ts";
+import { type Flow, formatFlow, parseFlow } from "../trace/first-packet.ts";
 import { DEFAULT_PROXY_CONFIG, type ProxyConfig, type ProxyMode } from "./config.ts";
 import { FlowEvaluator } from "./evaluate.ts";
 
 const NODE = "node-1";
-const NODE_IP = "192.168.0.11";
-const LOCAL = "10.244.1.5";
-const REMOTE = "10.244.2.5";
-const LOCAL6 = "fd00:244:1::5";
+
+/** The same addresses in each family. */
+type Addresses = {
+  readonly node: string;
+  readonly here: string;
+  readonly there: string;
+  readonly pod: string;
+  readonly outside: string;
+  readonly external: string;
+  readonly loopback: string;
+  readonly podCidr: string;
+  /** The n-th ClusterIP. */
+  readonly service: (n: number) => string;
+};
+const ADDRESSES: Readonly<Record<Family, Addresses>> = {
+  4: {
+    node: "192.168.0.11",
+    here: "10.244.1.5",
+    there: "10.244.2.5",
+    pod: "10.244.1.9",
+    outside: "203.0.113.5",
+    external: "198.51.100.7",
+    loopback: "127.0.0.1",
+    podCidr: "10.244.1.0/24",
+    service: (n) => `10.96.0.${n}`,
+  },
+  6: {
+    node: "2001:db8:1::11",
+    here: "fd00:244:1::5",
+    there: "fd00:244:2::5",
+    pod: "fd00:244:1::9",
+    outside: "2001:db8:9::5",
+    external: "2001:db8:7::7",
+    loopback: "::1",
+    podCidr: "fd00:244:1::/64",
+    service: (n) => `fd00:96::${n}`,
+  },
+};
 
 function service(name: string, spec: object): KubeObject {
   return { apiVersion: "v1", kind: "Service", metadata: { namespace: "default", name }, spec } as KubeObject;
@@ -19,189 +54,187 @@ function slice(name: string, ...addresses: readonly string[]): KubeObject {
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
     metadata: { namespace: "default", name: `${name}-1`, labels: { "kubernetes.io/service-name": name } },
-    addressType: "IPv4",
+    addressType: addresses[0]?.includes(":") ? "IPv6" : "IPv4",
     ports: [{ name: "", port: 8080, protocol: "TCP" }],
     endpoints: addresses.map((a) => ({
       addresses: [a],
       conditions: { ready: true },
-      nodeName: a === LOCAL || a === LOCAL6 ? NODE : "node-2",
+      nodeName: /1::5$|1\.5$/.test(a) ? NODE : "node-2",
     })),
   } as KubeObject;
 }
 
 const port = { port: 80, protocol: "TCP", targetPort: 8080 };
-const OBJECTS: readonly KubeObject[] = [
-  service("both", {
-    type: "NodePort",
-    clusterIP: "10.96.0.20",
-    ports: [{ ...port, nodePort: 30020 }],
-    externalIPs: ["198.51.100.7"],
-  }),
-  slice("both", LOCAL, REMOTE),
-  service("local", {
-    type: "NodePort",
-    clusterIP: "10.96.0.21",
-    ports: [{ ...port, nodePort: 30021 }],
-    externalTrafficPolicy: "Local",
-  }),
-  slice("local", LOCAL, REMOTE),
-  service("far", {
-    type: "NodePort",
-    clusterIP: "10.96.0.22",
-    ports: [{ ...port, nodePort: 30022 }],
-    externalTrafficPolicy: "Local",
-    internalTrafficPolicy: "Local",
-  }),
-  slice("far", REMOTE),
-  service("empty", { type: "NodePort", clusterIP: "10.96.0.23", ports: [{ ...port, nodePort: 30023 }] }),
-  service("one", { clusterIP: "10.96.0.24", ports: [port] }),
-  slice("one", LOCAL),
-];
 
-async function evaluator(change: Partial<ProxyConfig> = {}): Promise<FlowEvaluator> {
-  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16", ...change };
-  const node = { name: NODE, ips: [NODE_IP], podCidrs: ["10.244.1.0/24"] };
+/** Services of both families, each of its own, so that they must keep apart. */
+const OBJECTS: readonly KubeObject[] = ([4, 6] as const).flatMap((family) => {
+  const { here, there, external, service: ip } = ADDRESSES[family];
+  const nodePort = (n: number): object => ({ ...port, nodePort: 30000 + n + (family === 4 ? 0 : 100) });
+  const named = (name: string): string => `${name}-${family}`;
+  return [
+    service(named("both"), { type: "NodePort", clusterIP: ip(20), ports: [nodePort(20)], externalIPs: [external] }),
+    slice(named("both"), here, there),
+    service(named("local"), {
+      type: "NodePort",
+      clusterIP: ip(21),
+      ports: [nodePort(21)],
+      externalTrafficPolicy: "Local",
+    }),
+    slice(named("local"), here, there),
+    service(named("far"), {
+      type: "NodePort",
+      clusterIP: ip(22),
+      ports: [nodePort(22)],
+      externalTrafficPolicy: "Local",
+      internalTrafficPolicy: "Local",
+    }),
+    slice(named("far"), there),
+    service(named("empty"), { type: "NodePort", clusterIP: ip(23), ports: [nodePort(23)] }),
+    service(named("one"), { clusterIP: ip(24), ports: [port] }),
+    slice(named("one"), here),
+  ];
+});
+
+/** The node's primary address has this family. */
+async function evaluator(family: Family, change: Partial<ProxyConfig> = {}): Promise<FlowEvaluator> {
+  const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16,fd00:244::/32", ...change };
+  const sides = family === 4 ? [ADDRESSES[4], ADDRESSES[6]] : [ADDRESSES[6], ADDRESSES[4]];
+  const node = { name: NODE, ips: sides.map((s) => s.node), podCidrs: sides.map((s) => s.podCidr) };
   return FlowEvaluator.ofObjects(OBJECTS, node, config);
 }
 
-type Answer = readonly [verdict: string, endpoints: readonly string[], masquerade: boolean];
+function flow(from: string, to: string, toPort: number): Flow {
+  const end = (ip: string, n: number): string => (ip.includes(":") ? `[${ip}]:${n}` : `${ip}:${n}`);
+  return parseFlow(`TCP ${end(from, 40000)} > ${end(to, toPort)}`, "test", 1);
+}
 
-const HERE = [`${LOCAL}:8080`];
-const THERE = [`${REMOTE}:8080`];
-const ALL = [...HERE, ...THERE];
-const POD = "10.244.1.9";
-const OUT = "203.0.113.5";
+type Answer = readonly [verdict: string, endpoints: readonly string[], masquerade: boolean];
+/** Source, destination, port; what iptables mode does; after it, where other modes do something else. */
+type Row = readonly [string, string, string, number, Answer, Partial<Record<ProxyMode, Answer>>?];
+
 const MASQ = true;
 const KEEP = false;
 
-/** What iptables mode does; after it, where other modes do something else. */
-const ROWS: readonly (readonly [string, string, string, Answer, Partial<Record<ProxyMode, Answer>>?])[] = [
-  ["a pod to a ClusterIP", POD, "10.96.0.20:80", ["dnat", ALL, KEEP], { userspace: ["dnat", ALL, MASQ] }],
-  ["the node to a ClusterIP", NODE_IP, "10.96.0.20:80", ["dnat", ALL, MASQ]],
-  ["outside to a ClusterIP", OUT, "10.96.0.20:80", ["dnat", ALL, MASQ]],
-  ["a pod to a node port", POD, `${NODE_IP}:30020`, ["dnat", ALL, MASQ]],
-  ["outside to a node port", OUT, `${NODE_IP}:30020`, ["dnat", ALL, MASQ]],
-  ["outside to an external IP", OUT, "198.51.100.7:80", ["dnat", ALL, MASQ]],
-  [
-    "outside to a node port, policy Local",
-    OUT,
-    `${NODE_IP}:30021`,
-    ["dnat", HERE, KEEP],
-    { userspace: ["dnat", ALL, MASQ] },
-  ],
-  [
-    "a pod to a node port, policy Local: the short way to all, but for ipvs",
-    POD,
-    `${NODE_IP}:30021`,
-    ["dnat", ALL, KEEP],
-    { ipvs: ["dnat", HERE, KEEP], userspace: ["dnat", ALL, MASQ] },
-  ],
-  [
-    "the node to its node port, policy Local",
-    NODE_IP,
-    `${NODE_IP}:30021`,
-    ["dnat", ALL, MASQ],
-    { ipvs: ["dnat", HERE, KEEP] },
-  ],
-  [
-    "outside to a node port, policy Local, nobody here",
-    OUT,
-    `${NODE_IP}:30022`,
-    ["drop", [], KEEP],
-    { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
-  ],
-  [
-    "a pod to a ClusterIP, internal policy Local, nobody here",
-    POD,
-    "10.96.0.22:80",
-    ["drop", [], KEEP],
-    { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
-  ],
-  ["a pod to a Service without endpoints", POD, "10.96.0.23:80", ["reject", [], KEEP]],
-  ["outside to a node port without endpoints", OUT, `${NODE_IP}:30023`, ["reject", [], KEEP]],
-  ["a pod to itself through its Service", LOCAL, "10.96.0.24:80", ["dnat", HERE, MASQ]],
-  [
-    "a port that no Service has",
-    POD,
-    "10.96.0.20:81",
-    ["none", [], KEEP],
-    { ipvs: ["reject", [], KEEP], nftables: ["reject", [], KEEP] },
-  ],
-  ["a port of the node that no Service has", OUT, `${NODE_IP}:22`, ["accept", [], KEEP]],
-  [
-    "localhost to a node port",
-    "127.0.0.1",
-    "127.0.0.1:30020",
-    ["dnat", ALL, MASQ],
-    { ipvs: ["accept", [], KEEP], nftables: ["accept", [], KEEP] },
-  ],
-];
+function rowsOf(family: Family): readonly Row[] {
+  const { node, here, there, pod, outside, external, loopback, service: ip } = ADDRESSES[family];
+  const nodePort = (n: number): number => 30000 + n + (family === 4 ? 0 : 100);
+  const [HERE, THERE] = [here, there].map((a) => [family === 4 ? `${a}:8080` : `[${a}]:8080`]) as [string[], string[]];
+  const ALL = [...HERE, ...THERE];
+  return [
+    ["a pod to a ClusterIP", pod, ip(20), 80, ["dnat", ALL, KEEP], { userspace: ["dnat", ALL, MASQ] }],
+    ["the node to a ClusterIP", node, ip(20), 80, ["dnat", ALL, MASQ]],
+    ["outside to a ClusterIP", outside, ip(20), 80, ["dnat", ALL, MASQ]],
+    ["a pod to a node port", pod, node, nodePort(20), ["dnat", ALL, MASQ]],
+    ["outside to a node port", outside, node, nodePort(20), ["dnat", ALL, MASQ]],
+    ["outside to an external IP", outside, external, 80, ["dnat", ALL, MASQ]],
+    [
+      "outside to a node port, policy Local",
+      outside,
+      node,
+      nodePort(21),
+      ["dnat", HERE, KEEP],
+      { userspace: ["dnat", ALL, MASQ] },
+    ],
+    [
+      "a pod to a node port, policy Local: the short way to all, but for ipvs",
+      pod,
+      node,
+      nodePort(21),
+      ["dnat", ALL, KEEP],
+      { ipvs: ["dnat", HERE, KEEP], userspace: ["dnat", ALL, MASQ] },
+    ],
+    [
+      "the node to its node port, policy Local",
+      node,
+      node,
+      nodePort(21),
+      ["dnat", ALL, MASQ],
+      { ipvs: ["dnat", HERE, KEEP] },
+    ],
+    [
+      "outside to a node port, policy Local, nobody here",
+      outside,
+      node,
+      nodePort(22),
+      ["drop", [], KEEP],
+      { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
+    ],
+    [
+      "a pod to a ClusterIP, internal policy Local, nobody here",
+      pod,
+      ip(22),
+      80,
+      ["drop", [], KEEP],
+      { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
+    ],
+    ["a pod to a Service without endpoints", pod, ip(23), 80, ["reject", [], KEEP]],
+    ["outside to a node port without endpoints", outside, node, nodePort(23), ["reject", [], KEEP]],
+    ["a pod to itself through its Service", here, ip(24), 80, ["dnat", HERE, MASQ]],
+    [
+      "a port that no Service has",
+      pod,
+      ip(20),
+      81,
+      ["none", [], KEEP],
+      { ipvs: ["reject", [], KEEP], nftables: ["reject", [], KEEP] },
+    ],
+    ["a port of the node that no Service has", outside, node, 22, ["accept", [], KEEP]],
+    [
+      // iptables mode has none on ::1.
+      "localhost to a node port",
+      loopback,
+      loopback,
+      nodePort(20),
+      family === 4 ? ["dnat", ALL, MASQ] : ["accept", [], KEEP],
+      { ipvs: ["accept", [], KEEP], nftables: ["accept", [], KEEP], userspace: ["dnat", ALL, MASQ] },
+    ],
+  ];
+}
 
-describe.each(["iptables", "ipvs", "nftables", "userspace"] as const)(
-  "FlowEvaluator in %s mode: the first packet",
-  (mode) => {
-    for (const [name, from, to, usual, others] of ROWS)
+const MODES = ["iptables", "ipvs", "nftables", "userspace"] as const;
+
+describe.each(MODES.flatMap((mode) => [[mode, 4] as const, [mode, 6] as const]))(
+  "FlowEvaluator in %s mode, IPv%d: the first packet",
+  (mode, family) => {
+    const { pod, outside, service: ip } = ADDRESSES[family];
+    for (const [name, from, to, toPort, usual, others] of rowsOf(family))
       it(name, async () => {
         const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
-        const flow = parseFlow(`TCP ${from}:40000 > ${to}`, "test", 1);
-        expect((await evaluator({ mode })).evaluate(flow)).toMatchObject({ verdict, endpoints, masquerade });
+        const said = (await evaluator(family, { mode })).evaluate(flow(from, to, toPort));
+        expect(said).toMatchObject({ verdict, endpoints, masquerade });
       });
 
     it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector (userspace mode: always)", async () => {
-      const pod = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
-      const outside = parseFlow(`TCP ${OUT}:40000 > 10.96.0.20:80`, "test", 1);
-      expect((await evaluator({ mode, masqueradeAll: true })).evaluate(pod).masquerade).toBe(true);
-      expect((await evaluator({ mode, clusterCIDR: "" })).evaluate(outside).masquerade).toBe(mode === "userspace");
+      const all = await evaluator(family, { mode, masqueradeAll: true });
+      expect(all.evaluate(flow(pod, ip(20), 80)).masquerade).toBe(true);
+      const none = await evaluator(family, { mode, clusterCIDR: "" });
+      expect(none.evaluate(flow(outside, ip(20), 80)).masquerade).toBe(mode === "userspace");
     });
 
-    it("answers the same flow the same way again", async () => {
-      const e = await evaluator({ mode });
-      const flow = parseFlow(`TCP ${POD}:40000 > 10.96.0.20:80`, "test", 1);
-      expect(e.evaluate(flow)).toEqual(e.evaluate(flow));
+    it("answers the same flow the same way again, whatever the other family was asked", async () => {
+      const e = await evaluator(family, { mode });
+      const said = e.evaluate(flow(pod, ip(20), 80));
+      const other = ADDRESSES[family === 4 ? 6 : 4];
+      const ask = (): string => e.evaluate(flow(other.pod, other.service(20), 80)).verdict;
+      if (mode === "userspace") expect(ask).toThrow(`expected an IPv${family} flow: userspace mode is of one family`);
+      else expect(ask()).toBe("dnat");
+      expect(e.evaluate(flow(pod, ip(20), 80))).toEqual(said);
     });
   },
 );
 
-describe("FlowEvaluator for IPv6, in iptables mode: the first packet", () => {
-  const [six, here, there] = ["fd00:96::20", LOCAL6, "fd00:244:2::5"];
-  const dual = [
-    service("six", {
-      type: "NodePort",
-      clusterIP: "10.96.0.30",
-      clusterIPs: ["10.96.0.30", six],
-      ipFamilies: ["IPv4", "IPv6"],
-      ipFamilyPolicy: "RequireDualStack",
-      ports: [{ ...port, nodePort: 30030 }],
-      externalTrafficPolicy: "Local",
-    }),
-    slice("six", LOCAL),
-    { ...slice("six", here, there), addressType: "IPv6", metadata: { ...slice("six").metadata, name: "six-2" } },
-    service("empty6", { clusterIP: "fd00:96::21", ipFamilies: ["IPv6"], ports: [port] }),
-  ] as KubeObject[];
-  const [nodeIp, pod, out] = ["2001:db8:1::11", "fd00:244:1::9", "2001:db8:9::5"];
-  const [atHere, atThere] = [`[${here}]:8080`, `[${there}]:8080`];
-
-  it.each<[string, string, string, Answer]>([
-    ["a pod to a ClusterIP", pod, `[${six}]:80`, ["dnat", [atHere, atThere], KEEP]],
-    ["outside to a ClusterIP", out, `[${six}]:80`, ["dnat", [atHere, atThere], MASQ]],
-    ["the node to a ClusterIP", nodeIp, `[${six}]:80`, ["dnat", [atHere, atThere], MASQ]],
-    ["a pod to itself", here, `[${six}]:80`, ["dnat", [atHere, atThere], KEEP]],
-    ["outside to a node port, policy Local", out, `[${nodeIp}]:30030`, ["dnat", [atHere], KEEP]],
-    ["a pod to a Service without endpoints", pod, "[fd00:96::21]:80", ["reject", [], KEEP]],
-    ["a port that no Service has", pod, `[${six}]:81`, ["none", [], KEEP]],
-  ])("%s", async (_name, from, to, [verdict, endpoints, masquerade]) => {
-    const config = { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16,fd00:244::/32" };
-    const node = { name: NODE, ips: [NODE_IP, nodeIp], podCidrs: ["10.244.1.0/24", "fd00:244:1::/64"] };
-    const evaluator = await FlowEvaluator.ofObjects(dual, node, config);
-    const said = evaluator.evaluate(parseFlow(`TCP [${from}]:40000 > ${to}`, "test", 1));
-    expect(said).toMatchObject({ verdict, endpoints, masquerade });
-    const other = evaluator.evaluate(parseFlow(`TCP ${POD}:40000 > 10.96.0.30:80`, "test", 1));
-    expect(other).toMatchObject({ verdict: "dnat", endpoints: HERE, masquerade: false });
-  });
-
-  it.each(["ipvs", "nftables", "userspace"] as const)("is refused in %s mode", async (mode) => {
-    const e = await evaluator({ mode });
-    expect(() => e.evaluate(parseFlow(`TCP [${pod}]:40000 > [${six}]:80`, "test", 1))).toThrow(/IPv4 flow/);
+describe("FlowEvaluator of rules", () => {
+  it("takes those of ip6tables, for flows of IPv6 alone", async () => {
+    const text =
+      "*nat\n-A PREROUTING -d fd00:96::9/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::5]:8080\nCOMMIT\n";
+    const e = await FlowEvaluator.ofRules(text, [], DEFAULT_PROXY_CONFIG, "rules", 6);
+    expect(e.evaluate(flow("fd00::1", "fd00:96::9", 80))).toMatchObject({
+      verdict: "dnat",
+      endpoints: ["[fd00::5]:8080"],
+    });
+    expect(() => e.evaluate(flow("10.0.0.1", "10.96.0.9", 80))).toThrow(
+      "expected an IPv6 flow: the rules are of one family",
+    );
   });
 });
 

@@ -19,8 +19,9 @@ import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { type Family, familyOf, nth, parseCidr } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
+import { InputError } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
-import { deliver, type Flow, firstPacket, formatFlow, needIpv4 } from "../trace/first-packet.ts";
+import { deliver, type Flow, familyOfFlow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import { Track } from "../trace/tracer.ts";
 import type { ProxyConfig } from "./config.ts";
 import { KubeProxy } from "./kube-proxy.ts";
@@ -60,9 +61,11 @@ export class FlowEvaluator {
   readonly #host: Host;
   readonly #world: World;
   readonly #config: ProxyConfig;
+  readonly #families: readonly Family[];
   readonly #proxy: KubeProxy | null;
 
-  private constructor(host: Host, config: ProxyConfig, proxy: KubeProxy | null = null) {
+  private constructor(host: Host, config: ProxyConfig, families: readonly Family[], proxy: KubeProxy | null = null) {
+    this.#families = families;
     this.#host = host;
     this.#world = host.world;
     this.#config = config;
@@ -78,38 +81,49 @@ export class FlowEvaluator {
   ): Promise<FlowEvaluator> {
     const { host, backend } = await bareNode(node.ips, config, node.podCidrs);
     const options = { nodeName: node.name, backend, config, randomFully, sockets: host.root };
-    const families: readonly Family[] = config.mode === "iptables" ? [4, 6] : [4];
+    const { podCidrs, name, zone } = node;
+    const ips = node.ips.length > 0 ? node.ips : [SOME_ADDRESS];
+    // userspace mode has one family, that of the node's primary address.
+    const families: readonly Family[] = config.mode === "userspace" ? [familyOf(ips[0] ?? "")] : [4, 6];
     const proxy = new KubeProxy({ ...options, families });
-    const { ips, podCidrs, name, zone } = node;
-    const described = nodeObject({ name, ips: ips.length > 0 ? ips : [SOME_ADDRESS], podCidrs, ...(zone && { zone }) });
+    const described = nodeObject({ name, ips, podCidrs, ...(zone && { zone }) });
     for (const object of [described, ...objects])
       proxy.keys({ type: "ADDED", object, previous: undefined, revision: 1 });
     await proxy.sync();
-    return new FlowEvaluator(host, config, proxy);
+    return new FlowEvaluator(host, config, families, proxy);
   }
 
-  /** A node with these rules, in iptables-restore's words. */
+  /** A node with these rules, in the words of iptables-restore, or of ip6tables-restore. */
   static async ofRules(
     text: string,
     nodeIps: readonly string[],
     config: ProxyConfig,
     source = "kube-proxy",
+    family: Family = 4,
   ): Promise<FlowEvaluator> {
     const { host, backend } = await bareNode(nodeIps, config, []);
-    await backend.apply([{ op: "iptables.restore", netns: "host", family: "ipv4", text, noflush: true, source }]);
-    return new FlowEvaluator(host, config);
+    const protocol = family === 4 ? "ipv4" : "ipv6";
+    await backend.apply([{ op: "iptables.restore", netns: "host", family: protocol, text, noflush: true, source }]);
+    return new FlowEvaluator(host, config, [family]);
   }
 
-  /** Throws InputError for a flow of IPv6 where only iptables mode knows that. */
+  /** Throws InputError for a flow of a family that no rules here are about. */
   evaluate(flow: Flow): FlowVerdict {
-    const { mode } = this.#config;
-    if (mode !== "iptables") needIpv4(flow, `an IPv4 flow: IPv6 is evaluated in iptables mode, not in mode ${mode}`);
+    this.#checkFamily(flow);
     const outcomes = this.#eachDestination(flow, () => this.#eachChance(flow)).flatMap((o) => this.#relayed(flow, o));
     const endpoints = new Set(outcomes.flatMap((o) => (o.endpoint === null ? [] : [o.endpoint])));
     const verdict = outcomes.find((o) => o.verdict === "dnat")?.verdict ?? outcomes[0]?.verdict ?? "none";
     const others = outcomes.filter((o) => !o.hairpin);
     const masquerade = (others.length > 0 ? others : outcomes).some((o) => o.masquerade);
     return { flow: formatFlow(flow), verdict, endpoints: [...endpoints].sort(byAddress), masquerade };
+  }
+
+  #checkFamily(flow: Flow): void {
+    const [only, other] = this.#families;
+    if (other !== undefined || familyOfFlow(flow) === only) return;
+    const why = this.#proxy === null ? "the rules are" : "userspace mode is";
+    const expected = `an IPv${only} flow: ${why} of one family`;
+    throw new InputError({ file: "flow", line: 0, field: "family", found: formatFlow(flow), expected });
   }
 
   /** userspace: what came to a relay goes on to an endpoint, from the node's address. */

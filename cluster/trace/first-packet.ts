@@ -10,6 +10,7 @@ import * as ipv6 from "../../dataplane/wire/ipv6.ts";
 import * as sctp from "../../dataplane/wire/sctp.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
+import type { Family } from "../api/ip.ts";
 import { InputError } from "../manifests/input-error.ts";
 
 export type Flow = {
@@ -56,10 +57,8 @@ export function formatFlow(flow: Flow): string {
   return `${flow.protocol} ${formatIpPort(flow.src, flow.srcPort)} > ${formatIpPort(flow.dst, flow.dstPort)}`;
 }
 
-/** Throws InputError for a flow of IPv6. */
-export function needIpv4(flow: Flow, expected: string): void {
-  if (isKey6(flow.dst))
-    throw new InputError({ file: "flow", line: 0, field: "family", found: formatFlow(flow), expected });
+export function familyOfFlow(flow: Flow): Family {
+  return isKey6(flow.dst) ? 6 : 4;
 }
 
 function isPort(n: number): boolean {

@@ -48,6 +48,12 @@ export function resolve(
   return failed;
 }
 
+/** The names of an address, which `found` calls its addresses. */
+export function resolveReverse(ns: NetNs, reverse: string, conf: ResolvConf): Resolution {
+  const server = parseIp(conf.nameservers[0] ?? "");
+  return server === undefined ? { ok: false, code: "SERVFAIL", asked: reverse } : ask(ns, server, reverse, "PTR");
+}
+
 /** Addresses of all answers; where there are none, the first that says that the name exists, or else the first. */
 function together(answers: readonly Resolution[]): Resolution {
   const found = answers.filter((a) => a.ok);
@@ -55,7 +61,7 @@ function together(answers: readonly Resolution[]): Resolution {
   return answers.find((a) => !a.ok && a.code === "NODATA") ?? (answers[0] as Resolution);
 }
 
-function ask(ns: NetNs, server: IpKey, name: string, type: "A" | "AAAA"): Resolution {
+function ask(ns: NetNs, server: IpKey, name: string, type: "A" | "AAAA" | "PTR"): Resolution {
   const id = ns.random.int(0x10000);
   let answer: Resolution | null = null;
   const socket = UdpSocket.bind(ns, ANY, 0, {

@@ -3,9 +3,10 @@ import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { openEcho } from "../../dataplane/sock/echo.ts";
 import * as icmpv6 from "../../dataplane/wire/icmpv6.ts";
 import { formatIp, type IpKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
-import type { Family } from "../api/ip.ts";
+import { type Family, parseIp as parseApiIp } from "../api/ip.ts";
 import type { ResolvConf } from "../dns/resolv-conf.ts";
-import { familiesHere, type Resolution, resolve } from "./dns-client.ts";
+import { reverseName } from "../dns/zone.ts";
+import { familiesHere, type Resolution, resolve, resolveReverse } from "./dns-client.ts";
 import { fetchHttp } from "./http-client.ts";
 
 export type ToolResult = { readonly stdout: string; readonly stderr: string; readonly exitCode: number };
@@ -212,14 +213,19 @@ function nslookup(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolRes
   const used = server === undefined ? conf : { ...conf, nameservers: [server] };
   const nameserver = used.nameservers[0] ?? "";
   const lines = [`Server:\t\t${nameserver}`, `Address:\t${nameserver}#53`, ""];
-  const found = resolve(ns, name, used, [...familiesHere(ns)].sort());
+  const ip = parseApiIp(name);
+  const reverse = ip === null ? null : reverseName(ip);
+  const found =
+    reverse === null ? resolve(ns, name, used, [...familiesHere(ns)].sort()) : resolveReverse(ns, reverse, used);
   if (!found.ok) {
     const text =
       found.code === "ETIMEDOUT"
         ? ";; connection timed out; no servers could be reached"
-        : `** server can't find ${name}: ${found.code === "NODATA" ? "No answer" : found.code}`;
+        : `** server can't find ${reverse ?? name}: ${found.code === "NODATA" ? "No answer" : found.code}`;
     return { stdout: `${lines.join("\n")}\n${text}\n`, stderr: "", exitCode: 1 };
   }
+  if (reverse !== null)
+    return { stdout: found.addresses.map((n) => `${reverse}\tname = ${n}.\n`).join(""), stderr: "", exitCode: 0 };
   for (const address of found.addresses) lines.push(`Name:\t${found.name}`, `Address: ${address}`);
   return { stdout: `${lines.join("\n")}\n`, stderr: "", exitCode: 0 };
 }

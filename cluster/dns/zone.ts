@@ -235,6 +235,12 @@ function srv(name: string, targets: readonly Target[]): Lookup {
   return answer(records, [...extra.values()].flat());
 }
 
+/** "1.0.96.10.in-addr.arpa", or a name of 32 nibbles for IPv6. */
+export function reverseName(ip: Ip): string {
+  if (ip.family === 4) return `${formatIp(ip).split(".").reverse().join(".")}.in-addr.arpa`;
+  return `${ip.value.toString(16).padStart(32, "0").split("").reverse().join(".")}.ip6.arpa`;
+}
+
 /** The address in 4.3.2.1.in-addr.arpa or a nibble name of ip6.arpa. */
 function reverseIp(name: string): Ip | null {
   const v4 = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\.in-addr\.arpa$/.exec(name);

@@ -193,35 +193,34 @@ function rowsOf(family: Family): readonly Row[] {
 
 const MODES = ["iptables", "ipvs", "nftables", "userspace"] as const;
 
-describe.each(MODES.flatMap((mode) => [[mode, 4] as const, [mode, 6] as const]))(
-  "FlowEvaluator in %s mode, IPv%d: the first packet",
-  (mode, family) => {
-    const { pod, outside, service: ip } = ADDRESSES[family];
-    for (const [name, from, to, toPort, usual, others] of rowsOf(family))
-      it(name, async () => {
-        const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
-        const said = (await evaluator(family, { mode })).evaluate(flow(from, to, toPort));
-        expect(said).toMatchObject({ verdict, endpoints, masquerade });
-      });
+const CASES = [...MODES.map((mode) => [mode, 4] as const), ["iptables", 6] as const];
 
-    it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector (userspace mode: always)", async () => {
-      const all = await evaluator(family, { mode, masqueradeAll: true });
-      expect(all.evaluate(flow(pod, ip(20), 80)).masquerade).toBe(true);
-      const none = await evaluator(family, { mode, clusterCIDR: "" });
-      expect(none.evaluate(flow(outside, ip(20), 80)).masquerade).toBe(mode === "userspace");
+describe.each(CASES)("FlowEvaluator in %s mode, IPv%d: the first packet", (mode, family) => {
+  const { pod, outside, service: ip } = ADDRESSES[family];
+  for (const [name, from, to, toPort, usual, others] of rowsOf(family))
+    it(name, async () => {
+      const [verdict, endpoints, masquerade] = others?.[mode] ?? usual;
+      const said = (await evaluator(family, { mode })).evaluate(flow(from, to, toPort));
+      expect(said).toMatchObject({ verdict, endpoints, masquerade });
     });
 
-    it("answers the same flow the same way again, whatever the other family was asked", async () => {
-      const e = await evaluator(family, { mode });
-      const said = e.evaluate(flow(pod, ip(20), 80));
-      const other = ADDRESSES[family === 4 ? 6 : 4];
-      const ask = (): string => e.evaluate(flow(other.pod, other.service(20), 80)).verdict;
-      if (mode === "userspace") expect(ask).toThrow(`expected an IPv${family} flow: userspace mode is of one family`);
-      else expect(ask()).toBe("dnat");
-      expect(e.evaluate(flow(pod, ip(20), 80))).toEqual(said);
-    });
-  },
-);
+  it("masquerades pods too with masqueradeAll, and nobody's ClusterIP traffic without a local detector (userspace mode: always)", async () => {
+    const all = await evaluator(family, { mode, masqueradeAll: true });
+    expect(all.evaluate(flow(pod, ip(20), 80)).masquerade).toBe(true);
+    const none = await evaluator(family, { mode, clusterCIDR: "" });
+    expect(none.evaluate(flow(outside, ip(20), 80)).masquerade).toBe(mode === "userspace");
+  });
+
+  it("answers the same flow the same way again, whatever the other family was asked", async () => {
+    const e = await evaluator(family, { mode });
+    const said = e.evaluate(flow(pod, ip(20), 80));
+    const other = ADDRESSES[family === 4 ? 6 : 4];
+    const ask = (): string => e.evaluate(flow(other.pod, other.service(20), 80)).verdict;
+    if (mode !== "iptables") expect(ask).toThrow(`expected an IPv${family} flow`);
+    else expect(ask()).toBe("dnat");
+    expect(e.evaluate(flow(pod, ip(20), 80))).toEqual(said);
+  });
+});
 
 describe("FlowEvaluator of rules", () => {
   it("takes those of ip6tables, for flows of IPv6 alone", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { FakeBackend } from "../../backend/fake.ts";
 import type { Backend } from "../../backend/ops.ts";
+import type { Family } from "../api/ip.ts";
 import { Manager } from "../client/manager.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
 import { MemoryStore } from "../store/store-memory.ts";
@@ -10,12 +11,13 @@ import { service, slice } from "./testing.ts";
 
 type Harness = { store: MemoryStore; manager: Manager; proxy: KubeProxy; backend: Backend; save(): Promise<string> };
 
-async function harness(backend: Backend = new FakeBackend()): Promise<Harness> {
+async function harness(backend: Backend = new FakeBackend(), families: readonly Family[] = [4]): Promise<Harness> {
   const store = new MemoryStore({ now: () => 0 });
   const proxy = new KubeProxy({
     nodeName: "n1",
     backend,
-    config: { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16" },
+    config: { ...DEFAULT_PROXY_CONFIG, clusterCIDR: "10.244.0.0/16,fd00:10:244::/56" },
+    families,
   });
   const manager = new Manager(store, [proxy]);
   await store.create(nodeObject({ name: "n1", ips: ["192.168.0.11"], zone: "za" }));
@@ -105,6 +107,30 @@ describe("kube-proxy", () => {
     await manager.settle();
     expect(proxy.lastSync.kind).toBe("full");
     expect(await save()).toContain("10.244.1.5:8080");
+  });
+
+  it("has a proxier a family, each with its own Services, endpoints and rules", async () => {
+    const { store, manager, proxy, backend, save } = await harness(new FakeBackend(), [6, 4]);
+    await store.create(
+      service("d/web", { clusterIP: "fd00:96::9", clusterIPs: ["fd00:96::9", "10.96.0.9"], ports: [{ port: 80 }] }),
+    );
+    await store.create(slice("d/web", "", 8080, ["10.244.1.5"], "4"));
+    await store.create(slice("d/web", "", 8080, ["fd00:10:244:1::5"], "6"));
+    await manager.settle();
+    const six = (): Promise<string> => backend.iptablesSave("host", "ipv6");
+    expect(await save()).toContain("--to-destination 10.244.1.5:8080");
+    expect(await save()).not.toContain("fd00");
+    expect(await six()).toContain("--to-destination [fd00:10:244:1::5]:8080");
+    expect(await six()).not.toMatch(/10\.(96|244)/);
+    expect(proxy.lastSync).toMatchObject({ kind: "partial", services: 1 });
+    const four = await save();
+    await store.update(slice("d/web", "", 8080, ["fd00:10:244:1::6"], "6"));
+    await manager.settle();
+    expect(await six()).toContain("[fd00:10:244:1::6]:8080");
+    expect(await save()).toBe(four);
+    await store.delete("Service", "d", "web");
+    await manager.settle();
+    for (const text of [await save(), await six()]) expect(text).not.toMatch(/KUBE-SVC|KUBE-SEP/);
   });
 
   it("names the object behind a rule", async () => {

@@ -16,7 +16,7 @@ type Harness = {
   fail: { add: boolean; del: boolean };
 };
 
-function harness(): Harness {
+function harness(ips: readonly string[] = ["192.168.0.11"]): Harness {
   const store = new MemoryStore({ now: () => 0 });
   const backend = new FakeBackend();
   const calls: string[] = [];
@@ -32,7 +32,7 @@ function harness(): Harness {
       if (fail.del) throw new Error("busy");
     },
   };
-  const kubelets = new Kubelets(store, [{ name: "n1", ips: ["192.168.0.11"], backend, network }]);
+  const kubelets = new Kubelets(store, [{ name: "n1", ips, backend, network }]);
   return { store, manager: new Manager(store, [kubelets]), kubelets, backend, calls, fail };
 }
 
@@ -54,6 +54,16 @@ describe("the kubelet", () => {
       podIP: "10.244.1.5",
       podIPs: [{ ip: "10.244.1.5" }, { ip: "fd00::5" }],
       hostIP: "192.168.0.11",
+    });
+    // The node's own family comes first, whatever the plugin's order.
+    const six = harness(["fd00:192:168::11", "192.168.0.11"]);
+    await six.store.create(pod());
+    await six.manager.settle();
+    expect(six.store.get("Pod", "d", "p")?.status).toMatchObject({
+      podIP: "fd00::5",
+      podIPs: [{ ip: "fd00::5" }, { ip: "10.244.1.5" }],
+      hostIP: "fd00:192:168::11",
+      hostIPs: [{ ip: "fd00:192:168::11" }, { ip: "192.168.0.11" }],
     });
     expect(status?.conditions?.filter((c) => c.status === "True").map((c) => c.type)).toContain("Ready");
     expect(calls).toEqual(["add p true 64"]);

@@ -56,7 +56,13 @@ describe("parseExpectations", () => {
     });
   });
 
+  it("takes addresses of IPv6, and a family for ends that have both", () => {
+    expect(one('{from: pod/a, to: "fd00::1", port: 80, family: 6}')).toMatchObject({ to: "[fd00::1]:80", family: 6 });
+    expect(one('{from: pod/a, to: "[fd00::1]:80"}').to).toBe("[fd00::1]:80");
+  });
+
   it.each([
+    ["tests:\n  - {from: a, to: b, family: 5}\n", "tests[0].family: found 5, expected 4 or 6"],
     ["tests:\n  - from: pod/a\n", "t.yaml:2: tests[0].to: found nothing"],
     [
       "tests:\n  - from: pod/a\n    to: pod/b\n    expect: maybe\n",

@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { ipv4 as addr } from "../../dataplane/wire/ipv4-addr.ts";
+import * as ipv6 from "../../dataplane/wire/ipv6.ts";
+import { ipv6 as ipv6Addr } from "../../dataplane/wire/ipv6-addr.ts";
 import * as udp from "../../dataplane/wire/udp.ts";
 import { parseFilter } from "./frame-filter.ts";
 
@@ -13,7 +15,27 @@ function datagram(srcPort: number, dstPort: number): Uint8Array {
   return b;
 }
 
+function datagram6(): Uint8Array {
+  const b = new Uint8Array(80);
+  ethernet.setEtherType(b, 0, ethernet.ETH_P_IPV6);
+  ipv6.write(b, 14, 26, ipv4.PROTO_UDP, 64, ipv6Addr("fd00::1"), ipv6Addr("fd00::2"), 0, 0);
+  udp.write(b, 54, 40000, 53, 26);
+  return b;
+}
+
 describe("parseFilter", () => {
+  it.each([
+    ["udp port 53", true, true],
+    ["ip", true, false],
+    ["ip6", false, true],
+    ["ip6 and host fd00::2", false, true],
+    ["host fd00:0::1", false, true],
+    ["icmp6", false, false],
+    ["not ip6", true, false],
+  ])("%s, in either family", (text, four, six) => {
+    expect([datagram(40000, 53), datagram6()].map(parseFilter(text))).toEqual([four, six]);
+  });
+
   it.each([
     ["udp", true],
     ["tcp", false],

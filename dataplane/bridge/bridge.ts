@@ -16,7 +16,7 @@ import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Mac } from "../wire/mac-addr.ts";
 import { formatMac } from "../wire/mac-addr.ts";
-import { bridgeForward, bridgePrerouting, bridgeRedirected } from "./br-netfilter.ts";
+import { bridgeForward, bridgePrerouting, bridgeRedirected, isFiltered } from "./br-netfilter.ts";
 import { Fdb, FdbEntry } from "./fdb.ts";
 import { allowedIngress, DEFAULT_VLANS, leaveVlan, type VlanGroup, vidOf } from "./vlan-filter.ts";
 
@@ -154,7 +154,7 @@ export class Bridge implements Driver {
       drop(br.ns, skb, DropReason.NETFILTER_DROP);
       return;
     }
-    if (skb.protocol === ethernet.ETH_P_IP && br.ns.sysctls.bridgeNfCallIptables) {
+    if (isFiltered(br.ns, skb)) {
       const passed = bridgePrerouting(this, port, skb);
       if (passed !== null) this.frame(port, passed);
       return;
@@ -285,9 +285,7 @@ export class Bridge implements Driver {
       drop(ns, skb, DropReason.NETFILTER_DROP);
       return;
     }
-    if (ns.nf !== null && ns.sysctls.bridgeNfCallIptables && skb.protocol === ethernet.ETH_P_IP) {
-      if (!bridgeForward(this, target, skb)) return;
-    }
+    if (isFiltered(ns, skb) && !bridgeForward(this, target, skb)) return;
     if (skb.end - skb.data > target.dev.mtu + ethernet.HEADER_LEN || skb.fragMaxSize !== 0) this.#long(ns, target, skb);
     else target.dev.transmit(skb);
   }

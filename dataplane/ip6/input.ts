@@ -31,6 +31,12 @@ export function ip6Receive(ns: NetNs, skb: Skb): void {
     return;
   }
   skb.network = skb.data;
+  if (skb.sabotage) {
+    // The bridge has checked the header and run PREROUTING.
+    skb.sabotage = false;
+    route(ns, skb, dev);
+    return;
+  }
   const bad = checkHeader(skb, dev);
   if (bad !== 0) {
     drop(ns, skb, bad);

@@ -70,6 +70,7 @@ export class Sysctls {
   /** Whether IPv6 was ever disabled somewhere: while it was not, the path need not ask. */
   #ipv6DisabledUsed = false;
   bridgeNfCallIptables = true;
+  bridgeNfCallIp6tables = true;
   defaultTtl = 64;
   icmpEchoIgnoreAll = false;
   routeLocalnetAll = false;
@@ -114,6 +115,9 @@ export class Sysctls {
         break;
       case "net.bridge.bridge-nf-call-iptables":
         this.bridgeNfCallIptables = text !== "0";
+        break;
+      case "net.bridge.bridge-nf-call-ip6tables":
+        this.bridgeNfCallIp6tables = text !== "0";
         break;
       case "net.ipv4.ip_default_ttl":
         this.defaultTtl = Number(text);

@@ -114,6 +114,7 @@ describe("a dual-stack cluster", () => {
     expect(lookup("prefer").match(/^Address: .*$/gm)).toEqual(ips.map((ip) => `Address: ${ip}`));
     expect(lookup("six").match(/^Address: .*$/gm)).toEqual([`Address: ${specOf(cluster, "six")?.clusterIP}`]);
     expect(lookup("headless").match(/^Address: .*$/gm)).toHaveLength(4);
+    for (const ip of ips) expect(lookup(ip)).toMatch(/\.arpa\tname = prefer\.default\.svc\.cluster\.local\.\n$/);
   });
 
   it("reaches a Service by either family, and by a name as a program would: IPv6 first", async () => {

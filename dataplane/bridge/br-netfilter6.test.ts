@@ -1,0 +1,106 @@
+/** Bridged IPv6 packets and ip6tables. Linux was asked the same with namespaces of its own, and answered the same. */
+import { describe, expect, it } from "vitest";
+import { Host } from "../host/host.ts";
+import { World } from "../host/world.ts";
+import { saveRules } from "../netfilter/restore-op.ts";
+import { applyOps } from "../netns/rtnl-apply.ts";
+import type { RtnlOp } from "../netns/rtnl-ops.ts";
+import { ANY } from "../sock/port-table.ts";
+import { TcpListener, TcpSocket } from "../sock/tcp.ts";
+import { ipKey } from "../wire/ip-key.ts";
+
+const A = "/var/run/netns/a";
+const B = "/var/run/netns/b";
+const SERVICE = "fd00:96::1";
+
+/** a and b on one bridge, which is their router. */
+function bridged(): Host {
+  const host = new Host(new World(), "node");
+  for (const name of ["a", "b"]) host.addNetns(name);
+  const ops: RtnlOp[] = [
+    { op: "sysctl.set", netns: "host", key: "net.ipv6.conf.all.forwarding", value: "1" },
+    { op: "link.add", netns: "host", name: "br0", kind: "bridge", up: true },
+    { op: "addr.add", netns: "host", dev: "br0", address: "fd00:5::1/64" },
+  ];
+  for (const [name, netns] of [
+    ["a", A],
+    ["b", B],
+  ] as const)
+    ops.push(
+      {
+        op: "link.add",
+        netns,
+        name: "eth0",
+        kind: "veth",
+        up: true,
+        peer: { name: `v${name}`, netns: "host", up: true },
+      },
+      { op: "link.set", netns: "host", name: `v${name}`, master: "br0" },
+      { op: "addr.add", netns, dev: "eth0", address: `fd00:5::${name}/64` },
+      { op: "route.add", netns, dst: "::/0", via: "fd00:5::1" },
+    );
+  applyOps(host, ops);
+  return host;
+}
+
+function rules(host: Host, table: string, ...lines: string[]): void {
+  const text = `*${table}\n${lines.join("\n")}\nCOMMIT\n`;
+  applyOps(host, [{ op: "iptables.restore", netns: "host", family: "ipv6", text, noflush: true }]);
+}
+
+function connect(host: Host, to: string, port: number): string {
+  let got = "nothing";
+  TcpSocket.connect(host.netns(A), ipKey(to), port, {
+    data: () => {},
+    connected: (socket) => {
+      got = "connected";
+      socket.close();
+    },
+    failed: (_s, why) => {
+      got = why;
+    },
+  });
+  const { loop } = host.world;
+  loop.run({ deadline: loop.time + 2_000 });
+  return got;
+}
+
+describe("br_netfilter for IPv6", () => {
+  it.each([
+    ["1", "connected"],
+    ["0", "nothing"],
+  ])("turns the reply of a neighbour back while bridge-nf-call-ip6tables is 1 (%s: %s)", (value, expected) => {
+    const host = bridged();
+    TcpListener.listen(host.netns(B), ANY, 8080, () => ({ data: () => {}, ended: (s) => s.close() }));
+    rules(host, "nat", `-A PREROUTING -d ${SERVICE}/128 -p tcp --dport 80 -j DNAT --to-destination [fd00:5::b]:8080`);
+    applyOps(host, [{ op: "sysctl.set", netns: "host", key: "net.bridge.bridge-nf-call-ip6tables", value }]);
+    expect(connect(host, SERVICE, 80)).toBe(expected);
+    host.world.loop.run();
+    expect(host.world.pool.live).toBe(0);
+  });
+
+  it("shows what is bridged on to FORWARD, with its ports, and drops what a rule drops", () => {
+    const host = bridged();
+    TcpListener.listen(host.netns(B), ANY, 81, () => ({ data: () => {}, ended: (s) => s.close() }));
+    TcpListener.listen(host.netns(B), ANY, 82, () => ({ data: () => {}, ended: (s) => s.close() }));
+    rules(
+      host,
+      "filter",
+      "-A FORWARD -i br0 -o br0 -m physdev --physdev-in va --physdev-out vb -p tcp --dport 81",
+      "-A FORWARD -p tcp --dport 82 -j DROP",
+    );
+    expect(connect(host, "fd00:5::b", 81)).toBe("connected");
+    expect(connect(host, "fd00:5::b", 82)).toBe("nothing");
+    const seen = /\[(\d+):\d+\] -A FORWARD .*physdev/.exec(saveRules(host.root, true, "ipv6"))?.[1];
+    expect(Number(seen)).toBeGreaterThan(2);
+  });
+
+  it("translates between neighbours on the bridge: the frame goes on to who the address is now", () => {
+    const host = bridged();
+    TcpListener.listen(host.netns(B), ANY, 8080, () => ({ data: () => {}, ended: (s) => s.close() }));
+    rules(host, "nat", "-A PREROUTING -d fd00:5::c/128 -p tcp --dport 80 -j DNAT --to-destination [fd00:5::b]:8080");
+    // Nobody has that address: a's neighbour entry points at the router's MAC, as a proxy would have it.
+    applyOps(host, [{ op: "neigh.replace", netns: A, dev: "eth0", address: "fd00:5::c", mac: "02:00:00:00:00:99" }]);
+    expect(connect(host, "fd00:5::c", 80)).toBe("connected");
+  });
+});

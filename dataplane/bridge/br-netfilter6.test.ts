@@ -2,15 +2,13 @@
 import { describe, expect, it } from "vitest";
 import { Host } from "../host/host.ts";
 import { World } from "../host/world.ts";
+import { A, B, tryConnect } from "../ip6/testing.ts";
 import { saveRules } from "../netfilter/restore-op.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
 import { ANY } from "../sock/port-table.ts";
-import { TcpListener, TcpSocket } from "../sock/tcp.ts";
-import { ipKey } from "../wire/ip-key.ts";
+import { TcpListener } from "../sock/tcp.ts";
 
-const A = "/var/run/netns/a";
-const B = "/var/run/netns/b";
 const SERVICE = "fd00:96::1";
 
 /** a and b on one bridge, which is their router. */
@@ -48,23 +46,6 @@ function rules(host: Host, table: string, ...lines: string[]): void {
   applyOps(host, [{ op: "iptables.restore", netns: "host", family: "ipv6", text, noflush: true }]);
 }
 
-function connect(host: Host, to: string, port: number): string {
-  let got = "nothing";
-  TcpSocket.connect(host.netns(A), ipKey(to), port, {
-    data: () => {},
-    connected: (socket) => {
-      got = "connected";
-      socket.close();
-    },
-    failed: (_s, why) => {
-      got = why;
-    },
-  });
-  const { loop } = host.world;
-  loop.run({ deadline: loop.time + 2_000 });
-  return got;
-}
-
 describe("br_netfilter for IPv6", () => {
   it.each([
     ["1", "connected"],
@@ -74,7 +55,7 @@ describe("br_netfilter for IPv6", () => {
     TcpListener.listen(host.netns(B), ANY, 8080, () => ({ data: () => {}, ended: (s) => s.close() }));
     rules(host, "nat", `-A PREROUTING -d ${SERVICE}/128 -p tcp --dport 80 -j DNAT --to-destination [fd00:5::b]:8080`);
     applyOps(host, [{ op: "sysctl.set", netns: "host", key: "net.bridge.bridge-nf-call-ip6tables", value }]);
-    expect(connect(host, SERVICE, 80)).toBe(expected);
+    expect(tryConnect(host, A, SERVICE, 80)).toBe(expected);
     host.world.loop.run();
     expect(host.world.pool.live).toBe(0);
   });
@@ -89,8 +70,8 @@ describe("br_netfilter for IPv6", () => {
       "-A FORWARD -i br0 -o br0 -m physdev --physdev-in va --physdev-out vb -p tcp --dport 81",
       "-A FORWARD -p tcp --dport 82 -j DROP",
     );
-    expect(connect(host, "fd00:5::b", 81)).toBe("connected");
-    expect(connect(host, "fd00:5::b", 82)).toBe("nothing");
+    expect(tryConnect(host, A, "fd00:5::b", 81)).toBe("connected");
+    expect(tryConnect(host, A, "fd00:5::b", 82)).toBe("nothing");
     const seen = /\[(\d+):\d+\] -A FORWARD .*physdev/.exec(saveRules(host.root, true, "ipv6"))?.[1];
     expect(Number(seen)).toBeGreaterThan(2);
   });
@@ -101,6 +82,6 @@ describe("br_netfilter for IPv6", () => {
     rules(host, "nat", "-A PREROUTING -d fd00:5::c/128 -p tcp --dport 80 -j DNAT --to-destination [fd00:5::b]:8080");
     // Nobody has that address: a's neighbour entry points at the router's MAC, as a proxy would have it.
     applyOps(host, [{ op: "neigh.replace", netns: A, dev: "eth0", address: "fd00:5::c", mac: "02:00:00:00:00:99" }]);
-    expect(connect(host, "fd00:5::c", 80)).toBe("connected");
+    expect(tryConnect(host, A, "fd00:5::c", 80)).toBe("connected");
   });
 });

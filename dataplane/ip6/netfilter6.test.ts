@@ -4,10 +4,10 @@ import { netfilter6Of, netfilterOf, saveRules } from "../netfilter/restore-op.ts
 import { applyOps } from "../netns/rtnl-apply.ts";
 import { Ping6Socket } from "../sock/ping6.ts";
 import { ANY } from "../sock/port-table.ts";
-import { TcpListener, TcpSocket } from "../sock/tcp.ts";
+import { TcpListener } from "../sock/tcp.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import { formatIp, parseIp } from "../wire/ip-key.ts";
-import { A, B, routed } from "./testing.ts";
+import { A, B, routed, tryConnect } from "./testing.ts";
 
 const SERVER = "fd00:1::2";
 
@@ -51,23 +51,6 @@ describe("ip6tables", () => {
     return got;
   }
 
-  function connect(to: string, port: number): string {
-    let got = "nothing";
-    TcpSocket.connect(host.netns(A), parseIp(to) as never, port, {
-      data: () => {},
-      connected: (socket) => {
-        got = "connected";
-        socket.close();
-      },
-      failed: (_s, why) => {
-        got = why;
-      },
-    });
-    const { loop } = host.world;
-    loop.run({ deadline: loop.time + 2_000 });
-    return got;
-  }
-
   function ping(to: string): string {
     let got = "nothing";
     const socket = new Ping6Socket(host.netns(A), {
@@ -89,7 +72,7 @@ describe("ip6tables", () => {
     rules("nat", "-A POSTROUTING -s fd00::/64 ! -d fd00::/64 -j MASQUERADE");
     const heard = serve(53);
     expect(ask(SERVER, 53)).toEqual([`9 octets from ${SERVER}:53`]);
-    expect(connect(SERVER, 53)).toBe("connected");
+    expect(tryConnect(host, A, SERVER, 53)).toBe("connected");
     expect(ping(SERVER)).toBe(`reply ${SERVER}`);
     expect(heard).toEqual(["fd00:1::1:4000", "tcp fd00:1::1"]);
     expect(saveRules(host.root, true, "ipv6")).toContain("[3:");
@@ -105,7 +88,7 @@ describe("ip6tables", () => {
     expect(ask("fd00:96::a", 53)).toEqual(["9 octets from fd00:96::a:53"]);
     expect(heard).toEqual(["fd00::2:4000"]);
     expect(ask("fd00:96::a", 54)).toEqual(["error 3/3 fd00:96::a"]);
-    expect(connect("fd00:96::a", 80)).toBe("connected");
+    expect(tryConnect(host, A, "fd00:96::a", 80)).toBe("connected");
     expect(host.world.pool.live).toBe(0);
   });
 
@@ -120,7 +103,7 @@ describe("ip6tables", () => {
 
   it("resets what tcp-reset rejects", () => {
     rules("filter", "-A FORWARD -p tcp -j REJECT --reject-with tcp-reset");
-    expect(connect(SERVER, 80)).toBe("ECONNREFUSED");
+    expect(tryConnect(host, A, SERVER, 80)).toBe("ECONNREFUSED");
     expect(host.world.pool.live).toBe(0);
   });
 

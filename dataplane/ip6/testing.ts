@@ -3,6 +3,8 @@ import { Host } from "../host/host.ts";
 import { World } from "../host/world.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
+import { TcpSocket } from "../sock/tcp.ts";
+import { ipKey } from "../wire/ip-key.ts";
 
 export const A = "/var/run/netns/a";
 export const B = "/var/run/netns/b";
@@ -24,4 +26,22 @@ export function routed(): Host {
   }
   applyOps(host, ops);
   return host;
+}
+
+/** What a connection attempt comes to within two seconds: "connected", an errno name, or "nothing". */
+export function tryConnect(host: Host, netns: string, to: string, port: number): string {
+  let got = "nothing";
+  TcpSocket.connect(host.netns(netns), ipKey(to), port, {
+    data: () => {},
+    connected: (socket) => {
+      got = "connected";
+      socket.close();
+    },
+    failed: (_s, why) => {
+      got = why;
+    },
+  });
+  const { loop } = host.world;
+  loop.run({ deadline: loop.time + 2_000 });
+  return got;
 }

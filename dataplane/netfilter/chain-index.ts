@@ -13,6 +13,7 @@ import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import * as sctp from "../wire/sctp.ts";
 import * as tcp from "../wire/tcp.ts";
 import * as udp from "../wire/udp.ts";
+import { hasPorts } from "./match/ports.ts";
 import type { Match } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
 import { INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
@@ -21,8 +22,6 @@ import { INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules
 export const GROUPS_MAX = 8;
 /** A group of fewer rules is not worth a lookup. */
 const GROUP_MIN = 4;
-const PROTO_DCCP = 33;
-const PROTO_UDPLITE = 136;
 /** What ends a list. */
 const END = 0x7fffffff;
 
@@ -322,16 +321,6 @@ export class ChainIndex {
   }
 }
 
-function hasPorts(proto: number): boolean {
-  return (
-    proto === PROTO_TCP ||
-    proto === PROTO_UDP ||
-    proto === PROTO_SCTP ||
-    proto === PROTO_DCCP ||
-    proto === PROTO_UDPLITE
-  );
-}
-
 /** Whether a packet's ports, and all of its transport header, can be read: else matches on ports may drop it (hotdrop). */
 export function hasWholeHeader(p: NfPacket): boolean {
   let need = 0;
@@ -345,12 +334,9 @@ export function hasWholeHeader(p: NfPacket): boolean {
     case PROTO_SCTP:
       need = sctp.HEADER_LEN;
       break;
-    case PROTO_DCCP:
-    case PROTO_UDPLITE:
-      need = 4;
-      break;
     default:
-      return true;
+      if (!hasPorts(p.proto)) return true;
+      need = 4;
   }
   return p.fragment === 0 && p.end - p.transport >= need;
 }

@@ -1,19 +1,25 @@
 import { describe, expect, it } from "vitest";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as ipv4 from "../wire/ipv4.ts";
 import * as tcp from "../wire/tcp.ts";
 import {
   NF_ACCEPT,
   NF_DROP,
   NF_INET_FORWARD,
   NF_INET_LOCAL_IN,
+  NF_INET_POST_ROUTING,
   NF_INET_PRE_ROUTING,
   NF_REJECT,
   REJECT_TCP_RESET,
 } from "./hooks.ts";
 import { saveRules } from "./restore-op.ts";
-import { Bench, checksumsRight, type PacketSpec, places } from "./testing.ts";
+import { Bench, checksumsRight, flow, type PacketSpec, places } from "./testing.ts";
 
 const SYN: PacketSpec = { proto: "tcp", flags: tcp.SYN, options: [{ kind: "mss", mss: 1460 }] };
+
+function text(s: string): Uint8Array {
+  return new TextEncoder().encode(s);
+}
 
 /** Whether a rule of one line matches a packet in FORWARD, from eth0 to eth1. */
 function matches(rule: string, spec: PacketSpec): boolean {
@@ -67,6 +73,19 @@ describe("matches", () => {
     ["-m ttl --ttl-lt 5", { ttl: 4 }, {}],
     ["-m ttl ! --ttl-eq 64", { ttl: 4 }, {}],
     ["-m dscp --dscp-class EF", { tos: 0xb8 }, {}],
+    ["-m tos --tos 0x10/0x1f", { tos: 0x30 }, { tos: 0x11 }],
+    ["-m tos ! --tos Minimize-Delay", {}, { tos: 0x10 }],
+    ["-m rpfilter", {}, { src: "10.1.0.9" }],
+    ["-m rpfilter --invert", { src: "10.0.0.1" }, {}],
+    ["-m rpfilter --loose --invert", { src: "9.9.9.9" }, { src: "10.1.0.9" }],
+    ["-m rpfilter --accept-local --loose", { src: "10.0.0.1" }, { src: "9.9.9.9" }],
+    ['-m string --algo bm --string "b c"', { payload: text("ab cd") }, { payload: text("ab dc") }],
+    ["-m string --algo kmp --icase --string ABC", { payload: text("xaBcx") }, { payload: text("ab") }],
+    ['-m string --algo bm ! --hex-string "|00ff|"', { payload: text("x") }, { payload: Uint8Array.of(1, 0, 255) }],
+    ["-m string --algo bm --string b --from 30", { payload: text("..b") }, { payload: text(".b.") }],
+    ["-m string --algo bm --string b --to 29", { payload: text(".b.") }, { payload: text("..b") }],
+    ["-m policy --dir in --pol none -p udp", {}, { proto: "tcp" }],
+    ["-m nfacct --nfacct-name n -p udp", {}, { proto: "tcp" }],
     ["-p sctp ! --chunk-types only INIT", { proto: "sctp", chunk: 3 }, { proto: "sctp" }],
   ])("%s", (rule, yes, no) => {
     expect(matches(rule, yes)).toBe(true);
@@ -87,6 +106,8 @@ describe("matches", () => {
     ["-m pkttype --pkt-type unicast", true],
     ["-m pkttype --pkt-type broadcast", false],
     ["-m comment --comment x", true],
+    ["-m policy --dir out --pol ipsec", false],
+    ["-m socket --transparent", false],
   ])("%s of a packet from eth0 to eth1 is %s", (rule, expected) => {
     expect(matches(rule, {})).toBe(expected);
   });
@@ -253,6 +274,44 @@ COMMIT
     expect(checksumsRight(skb)).toBe(true);
   });
 
+  it.each([
+    ["TTL --ttl-set 9", { ttl: 64, tos: 0 }, { ttl: 9, tos: 0 }],
+    ["TTL --ttl-dec 70", { ttl: 64, tos: 0 }, { ttl: 0, tos: 0 }],
+    ["TTL --ttl-inc 200", { ttl: 64, tos: 0 }, { ttl: 255, tos: 0 }],
+    ["TOS --set-tos 0x10/0x1c", { ttl: 64, tos: 0xff }, { ttl: 64, tos: 0xf3 }],
+    ["TOS --and-tos 0x0f", { ttl: 64, tos: 0x33 }, { ttl: 64, tos: 0x03 }],
+    ["TOS --xor-tos 0x0f", { ttl: 64, tos: 0x33 }, { ttl: 64, tos: 0x3c }],
+    ["DSCP --set-dscp-class EF", { ttl: 64, tos: 0x03 }, { ttl: 64, tos: 0xbb }],
+  ])("%s", (target, before, after) => {
+    const bench = new Bench();
+    bench.restore(`*mangle\n-A FORWARD -j ${target}\nCOMMIT\n`);
+    const skb = bench.packet(before);
+    expect(bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1")).toBe(NF_ACCEPT);
+    expect({ ttl: ipv4.ttl(skb.buf, skb.network), tos: ipv4.tos(skb.buf, skb.network) }).toEqual(after);
+    expect(checksumsRight(skb)).toBe(true);
+  });
+
+  it("NETMAP gives the destination another network, and the source behind routing", () => {
+    const bench = new Bench();
+    bench.restore(
+      "*nat\n-A PREROUTING -d 10.9.0.0/16 -j NETMAP --to 10.1.0.0/16\n-A POSTROUTING -s 10.0.0.0/24 -j NETMAP --to 10.7.7.0/24\nCOMMIT\n",
+    );
+    const skb = bench.packet({ dst: "10.9.0.5" });
+    bench.hook(NF_INET_PRE_ROUTING, skb, "eth0");
+    bench.hook(NF_INET_POST_ROUTING, skb, "", "eth1");
+    expect(flow(skb)).toBe("10.7.7.2:1000 → 10.1.0.5:80");
+    expect(checksumsRight(skb)).toBe(true);
+  });
+
+  it.each([
+    ["NFQUEUE --queue-num 3", NF_DROP],
+    ["NFQUEUE --queue-bypass", NF_ACCEPT],
+  ])("%s, to which nobody listens", (target, verdict) => {
+    const bench = new Bench();
+    bench.restore(`*filter\n-A FORWARD -j ${target}\n-A FORWARD -j DROP\nCOMMIT\n`);
+    expect(bench.hook(NF_INET_FORWARD, bench.packet({}), "eth0", "eth1")).toBe(verdict);
+  });
+
   it("LOG lets the packet go on", () => {
     expect(walk('*filter\n-A FORWARD -j LOG --log-prefix "x: "\n-A FORWARD -j DROP\nCOMMIT\n').rules).toEqual([
       "filter FORWARD 1",
@@ -327,6 +386,59 @@ COMMIT
     expect(hits(5)).toBe(2);
     bench.world.loop.run({ deadline: 60_000 });
     expect(hits(5)).toBe(3);
+  });
+
+  it("quota lets so many octets pass, and none once a packet did not fit", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -m quota --quota 100 -j DROP\nCOMMIT\n");
+    const hit = (payload: number): boolean =>
+      bench.hook(NF_INET_FORWARD, bench.packet({ payload }), "eth0", "eth1") === NF_DROP;
+    expect([hit(20), hit(72), hit(0)]).toEqual([true, false, false]);
+  });
+
+  it("hashlimit has a bucket for each network of sources, under a name that rules share", () => {
+    const bench = new Bench();
+    const limit =
+      "-m hashlimit --hashlimit-upto 1/sec --hashlimit-burst 2 --hashlimit-mode srcip --hashlimit-srcmask 24";
+    bench.restore(
+      `*filter\n-A FORWARD ${limit} --hashlimit-name h -j DROP\n-A FORWARD ${limit} --hashlimit-name h -j DROP\nCOMMIT\n`,
+    );
+    const hit = (src: string): boolean =>
+      bench.hook(NF_INET_FORWARD, bench.packet({ src }), "eth0", "eth1") === NF_DROP;
+    expect([hit("10.2.0.1"), hit("10.2.0.2"), hit("10.2.0.1"), hit("10.3.0.1")]).toEqual([true, true, false, true]);
+    bench.world.loop.run({ deadline: 1_000 });
+    expect([hit("10.2.0.9"), hit("10.2.0.1")]).toEqual([true, true]);
+  });
+
+  it("hashlimit --hashlimit-above matches what is too much, for each port", () => {
+    const bench = new Bench();
+    bench.restore(
+      "*filter\n-A FORWARD -m hashlimit --hashlimit-above 1/hour --hashlimit-burst 1 --hashlimit-mode dstport --hashlimit-name h -j DROP\nCOMMIT\n",
+    );
+    const hit = (dport: number): boolean =>
+      bench.hook(NF_INET_FORWARD, bench.packet({ dport }), "eth0", "eth1") === NF_DROP;
+    expect([hit(80), hit(80), hit(81), hit(80)]).toEqual([false, true, false, true]);
+  });
+
+  it("connlimit counts the connections of an address that live, with the packet's own", () => {
+    const bench = new Bench();
+    bench.restore("*filter\n-A FORWARD -m connlimit --connlimit-above 2 -j DROP\nCOMMIT\n");
+    const send = (src: string, sport: number): boolean => {
+      const skb = bench.packet({ src, sport });
+      const verdict = bench.hook(NF_INET_PRE_ROUTING, skb, "eth0");
+      if (verdict !== NF_ACCEPT) return false;
+      if (bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1") === NF_DROP) return false;
+      return bench.hook(NF_INET_POST_ROUTING, skb, "", "eth1") === NF_ACCEPT;
+    };
+    expect([send("10.0.0.2", 1), send("10.0.0.2", 2), send("10.0.0.2", 3), send("10.0.0.2", 1)]).toEqual([
+      true,
+      true,
+      false,
+      true,
+    ]);
+    expect(send("10.0.0.3", 1)).toBe(true);
+    bench.world.loop.run({ deadline: 40_000 });
+    expect([send("10.0.0.2", 4), send("10.0.0.2", 5), send("10.0.0.2", 6)]).toEqual([true, true, false]);
   });
 
   it("recent keeps a client at its endpoint for as long as it comes back in time", () => {

@@ -106,6 +106,23 @@ export function network6Key(key: number, len: number): number {
   );
 }
 
+/** The same network, which has a key from now on. */
+export function network6Of(key: number, len: number): IpKey {
+  const at = key * WORDS;
+  const word = (i: number): number => (words[at + i] as number) & wordMask(len - 32 * i);
+  return intern(word(0), word(1), word(2), word(3)) as IpKey;
+}
+
+/** The key of the address that has its first `len` bits of a network, the others of another address. */
+export function rebase6(network: number, len: number, key: number): IpKey {
+  const [net, host] = [network * WORDS, key * WORDS];
+  const word = (i: number): number => {
+    const mask = wordMask(len - 32 * i);
+    return ((words[net + i] as number) & mask) | ((words[host + i] as number) & ~mask);
+  };
+  return intern(word(0), word(1), word(2), word(3)) as IpKey;
+}
+
 /** The mask of a word of which the first `bits` bits belong to the prefix. */
 function wordMask(bits: number): number {
   return bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);

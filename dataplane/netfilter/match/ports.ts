@@ -1,5 +1,6 @@
 /** Source and destination port ranges, which TCP, UDP and SCTP headers have in the same place. */
 import { u16 } from "../../wire/bytes.ts";
+import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../../wire/ipv4.ts";
 import { type OptionSpecs, type Options, opt, portRange } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
 
@@ -11,6 +12,20 @@ export type Ports = {
   readonly dport: PortRange | null;
   readonly notDport: boolean;
 };
+
+const PROTO_DCCP = 33;
+const PROTO_UDPLITE = 136;
+
+/** Whether a protocol's header begins with two ports. */
+export function hasPorts(proto: number): boolean {
+  return (
+    proto === PROTO_TCP ||
+    proto === PROTO_UDP ||
+    proto === PROTO_SCTP ||
+    proto === PROTO_DCCP ||
+    proto === PROTO_UDPLITE
+  );
+}
 
 export const PORT_OPTIONS: OptionSpecs = {
   "--sport": { args: 1, not: true },

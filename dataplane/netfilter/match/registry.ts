@@ -2,8 +2,10 @@
 import type { NfPacket } from "../packet.ts";
 import { type AddrtypeMatch, addrtypeMatch } from "./addrtype.ts";
 import { type CommentMatch, commentMatch } from "./comment.ts";
+import { type ConnlimitMatch, connlimitMatch } from "./connlimit.ts";
 import { type ConntrackMatch, conntrackMatch, type StateMatch, stateMatch, testState } from "./conntrack.ts";
 import { type DscpMatch, dscpMatch } from "./dscp.ts";
+import { type HashlimitMatch, hashlimitMatch } from "./hashlimit.ts";
 import { type IcmpMatch, icmpMatch } from "./icmp.ts";
 import { type Icmp6Match, icmp6Match } from "./icmp6.ts";
 import { type LengthMatch, lengthMatch } from "./length.ts";
@@ -12,15 +14,22 @@ import { type MacMatch, macMatch } from "./mac.ts";
 import { type ConnmarkMatch, connmarkMatch, type MarkMatch, markMatch } from "./mark.ts";
 import type { MatchModule } from "./module.ts";
 import { type MultiportMatch, multiportMatch } from "./multiport.ts";
+import { type NfacctMatch, nfacctMatch } from "./nfacct.ts";
 import { type OwnerMatch, ownerMatch } from "./owner.ts";
 import { type PhysdevMatch, physdevMatch } from "./physdev.ts";
 import { type PkttypeMatch, pkttypeMatch } from "./pkttype.ts";
+import { type PolicyMatch, policyMatch } from "./policy.ts";
+import { type QuotaMatch, quotaMatch } from "./quota.ts";
 import { type RecentMatch, recentMatch } from "./recent.ts";
+import { type RpfilterMatch, rpfilterMatch } from "./rpfilter.ts";
 import { type SctpMatch, sctpMatch } from "./sctp.ts";
 import { type SetMatch, setMatch } from "./set.ts";
+import { type SocketMatch, socketMatch } from "./socket.ts";
 import { type StatisticMatch, statisticMatch } from "./statistic.ts";
+import { type StringMatch, stringMatch } from "./string.ts";
 import { type TcpMatch, tcpMatch } from "./tcp.ts";
 import { type TcpmssMatch, tcpmssMatch } from "./tcpmss.ts";
+import { type TosMatch, tosMatch } from "./tos.ts";
 import { type TtlMatch, ttlMatch } from "./ttl.ts";
 import { type UdpMatch, udpMatch } from "./udp.ts";
 
@@ -48,6 +57,15 @@ export type Match =
   | PkttypeMatch
   | SctpMatch
   | TcpmssMatch
+  | ConnlimitMatch
+  | HashlimitMatch
+  | NfacctMatch
+  | PolicyMatch
+  | QuotaMatch
+  | RpfilterMatch
+  | SocketMatch
+  | StringMatch
+  | TosMatch
   | TtlMatch;
 
 type ModuleOf = { readonly [K in Match["kind"]]: MatchModule<Extract<Match, { kind: K }>> };
@@ -76,6 +94,15 @@ const MODULES: ModuleOf = {
   pkttype: pkttypeMatch,
   sctp: sctpMatch,
   tcpmss: tcpmssMatch,
+  connlimit: connlimitMatch,
+  hashlimit: hashlimitMatch,
+  nfacct: nfacctMatch,
+  policy: policyMatch,
+  quota: quotaMatch,
+  rpfilter: rpfilterMatch,
+  socket: socketMatch,
+  string: stringMatch,
+  tos: tosMatch,
   ttl: ttlMatch,
 };
 
@@ -88,9 +115,18 @@ export function printMatch(m: Match): string {
   return `-m ${m.kind}${(MODULES[m.kind] as MatchModule<Match>).print(m)}`;
 }
 
-/** Whether a match keeps numbers of its own between packets (`NfState.own`). */
+/** Whether a match keeps something of its own between packets (`NfState.own`, `NfState.connections`). */
 export function remembers(m: Match): boolean {
-  return m.kind === "limit" || (m.kind === "statistic" && m.mode === "nth");
+  switch (m.kind) {
+    case "limit":
+    case "quota":
+    case "connlimit":
+      return true;
+    case "statistic":
+      return m.mode === "nth";
+    default:
+      return false;
+  }
 }
 
 /** Numbers for the matches that nearly every packet meets: a rule keeps them, so that a walk need not look at `kind`. */

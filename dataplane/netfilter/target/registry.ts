@@ -7,11 +7,25 @@ import { type LogTarget, logTarget, type NflogTarget, nflogTarget } from "./log.
 import { type MarkTarget, markTarget } from "./mark.ts";
 import { type MasqueradeTarget, masqueradeTarget } from "./masquerade.ts";
 import type { TargetModule } from "./module.ts";
+import { type NetmapTarget, netmapTarget } from "./netmap.ts";
+import { type NfqueueTarget, nfqueueTarget } from "./nfqueue.ts";
 import { type RedirectTarget, redirectTarget } from "./redirect.ts";
 import { type RejectTarget, rejectTarget } from "./reject.ts";
 import { type SnatTarget, snatTarget } from "./snat.ts";
 import type { JumpTarget, VerdictTarget } from "./standard.ts";
 import { type TcpmssTarget, tcpmssTarget } from "./tcpmss.ts";
+import { type DscpTarget, dscpTarget, type TosTarget, tosTarget } from "./tos.ts";
+import { type HlTarget, hlTarget, type TtlTarget, ttlTarget } from "./ttl.ts";
+import {
+  type AuditTarget,
+  auditTarget,
+  type ChecksumTarget,
+  type ClassifyTarget,
+  checksumTarget,
+  classifyTarget,
+  type TraceTarget,
+  traceTarget,
+} from "./unseen.ts";
 
 /** Targets that have a module. */
 export type ExtensionTarget =
@@ -26,7 +40,17 @@ export type ExtensionTarget =
   | CtTarget
   | NotrackTarget
   | LogTarget
-  | NflogTarget;
+  | NflogTarget
+  | NetmapTarget
+  | NfqueueTarget
+  | TosTarget
+  | DscpTarget
+  | TtlTarget
+  | HlTarget
+  | ClassifyTarget
+  | AuditTarget
+  | TraceTarget
+  | ChecksumTarget;
 
 export type Target = VerdictTarget | JumpTarget | ExtensionTarget;
 
@@ -45,6 +69,16 @@ const MODULES: ModuleOf = {
   NOTRACK: notrackTarget,
   LOG: logTarget,
   NFLOG: nflogTarget,
+  NETMAP: netmapTarget,
+  NFQUEUE: nfqueueTarget,
+  TOS: tosTarget,
+  DSCP: dscpTarget,
+  TTL: ttlTarget,
+  HL: hlTarget,
+  CLASSIFY: classifyTarget,
+  AUDIT: auditTarget,
+  TRACE: traceTarget,
+  CHECKSUM: checksumTarget,
 };
 
 /** The module that `-j` names; undefined where the name is a chain's. */

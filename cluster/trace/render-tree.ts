@@ -1,4 +1,5 @@
 /** A trace as a story for people: one block a node and namespace, one line a step, the packet where it changed. */
+import { hostPort } from "../api/ip.ts";
 import type { Hop, TraceResult } from "./result.ts";
 
 /** What is said above the tree. */
@@ -90,7 +91,7 @@ function verdictLines(result: TraceResult, paint: Paint): string[] {
   const to = result.deliveredTo;
   if (result.verdict === "delivered" && to !== null) {
     const where = `${to.kind} ${to.namespace === "" ? "" : `${to.namespace}/`}${to.name}`;
-    const port = to.port === null ? to.ip : `${to.ip}:${to.port}`;
+    const port = to.port === null ? to.ip : hostPort(to.ip, to.port);
     if (to.kind === "Device") {
       const masq = result.masqueraded ? ", masqueraded" : "";
       lines.push(paint.good(`✔ leaves by ${to.name} for ${port}${masq}`), rulesLine(result, paint));

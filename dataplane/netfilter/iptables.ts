@@ -162,7 +162,14 @@ export type RestoreOptions = {
   readonly six?: boolean;
   /** Rules with matches, targets or options that are not known match nothing; otherwise they are refused. */
   readonly lenient?: boolean;
+  /** The text changes chains as its source left them: throws StaleEdits where another has changed one since. */
+  readonly edits?: boolean;
 };
+
+/** Rules are to be put in by their place in a chain that is not as their writer left it. */
+export class StaleEdits extends Error {
+  override readonly name: string = "StaleEdits";
+}
 
 /** Reads the text and changes the tables; answers how to undo it. Throws RulesError, with nothing changed. */
 export function restore(tables: Tables, text: string, options: RestoreOptions): () => void {
@@ -390,11 +397,21 @@ class Restore {
       default:
         // -Z: counters start anew.
         for (const n of name === "" ? table.names() : [name]) {
-          const chain = this.#chain(table, n);
+          const chain = this.#left(table, n);
           chain.zero = true;
           chain.changed = true;
         }
     }
+  }
+
+  /** A chain of which not all is said: edits must find it as their writer left it. */
+  #left(table: StagedTable, name: string): Staged {
+    const chain = this.#chain(table, name);
+    const { edits, source } = this.#options;
+    // One that the text emptied first is as it says.
+    const known = chain.zero || table.base?.writers.get(name) === source;
+    if (edits === true && !known) throw new StaleEdits(`chain ${name} is not as ${source} left it`);
+    return chain;
   }
 
   /** A leading position, where one is given, and the rest. */
@@ -404,7 +421,7 @@ class Restore {
   }
 
   #insert(table: StagedTable, name: string, text: string): void {
-    const chain = own(this.#chain(table, name));
+    const chain = own(this.#left(table, name));
     const { position = 1, rest } = this.#position(text);
     if (position < 1 || position > chain.rules.length + 1) {
       throw new OptionError("", `chain ${name}: no place ${position} among ${chain.rules.length} rules`);
@@ -416,7 +433,7 @@ class Restore {
   }
 
   #replace(table: StagedTable, name: string, text: string): void {
-    const chain = own(this.#chain(table, name));
+    const chain = own(this.#left(table, name));
     const { position, rest } = this.#position(text);
     if (position === undefined || position < 1 || position > chain.rules.length) {
       throw new OptionError("", `chain ${name}: no rule ${position ?? ""} to replace`);
@@ -429,7 +446,7 @@ class Restore {
   }
 
   #delete(table: StagedTable, name: string, text: string): void {
-    const chain = own(this.#chain(table, name));
+    const chain = own(this.#left(table, name));
     const { position, rest } = this.#position(text);
     if (position !== undefined && rest === "") {
       if (position < 1 || position > chain.rules.length)
@@ -531,14 +548,25 @@ class Restore {
       if (state === undefined) table.chains.set(name, new ChainState(made));
       else state.replace(made);
       table.account(made, 1);
+      table.writers.set(name, this.#options.source);
     }
     tables.set(staged.name, table);
+  }
+
+  #sign(table: TableState, name: string, undo: (() => void)[]): void {
+    const before = table.writers.get(name);
+    table.writers.set(name, this.#options.source);
+    undo.push(() => {
+      if (before === undefined) table.writers.delete(name);
+      else table.writers.set(name, before);
+    });
   }
 
   #commitChanges(staged: StagedTable, undo: (() => void)[]): void {
     const table = staged.base as TableState;
     for (const [name, chain] of staged.chains) {
       const state = table.chains.get(name);
+      if (chain === null || chain.changed) this.#sign(table, name, undo);
       if (chain === null) {
         if (state === undefined) continue;
         table.chains.delete(name);

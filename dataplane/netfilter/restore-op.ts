@@ -2,7 +2,7 @@
 import type { World } from "../host/world.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { type IptablesRestore, NetlinkError } from "../netns/rtnl-ops.ts";
-import { restore } from "./iptables.ts";
+import { type RestoreOptions, restore, StaleEdits, type Tables } from "./iptables.ts";
 import { IptablesNetfilter } from "./netfilter.ts";
 import { RuleCache } from "./rule-cache.ts";
 import { RulesError } from "./rules-error.ts";
@@ -45,16 +45,17 @@ export function restoreRules(ns: NetNs, op: IptablesRestore): () => void {
   const nf = six
     ? (netfilter6Of(ns) ?? new IptablesNetfilter(ns, true, netfilterOf(ns)))
     : (netfilterOf(ns) ?? new IptablesNetfilter(ns, false, netfilter6Of(ns)));
+  const options: RestoreOptions = {
+    source: op.source ?? "iptables-restore",
+    noflush: op.noflush,
+    lenient: op.lenient === true,
+    cache: cacheOf(ns.world, op.family),
+    sets: nf.state.sets,
+    six,
+  };
   let undo: () => void;
   try {
-    undo = restore(nf.tables, op.edits ?? op.text, {
-      source: op.source ?? "iptables-restore",
-      noflush: op.noflush,
-      lenient: op.lenient === true,
-      cache: cacheOf(ns.world, op.family),
-      sets: nf.state.sets,
-      six,
-    });
+    undo = editRules(nf.tables, op, options) ?? restore(nf.tables, op.text, options);
   } catch (cause) {
     if (!(cause instanceof RulesError)) throw cause;
     throw new NetlinkError("EINVAL", cause.message, op, { cause });
@@ -66,6 +67,17 @@ export function restoreRules(ns: NetNs, op: IptablesRestore): () => void {
     if (six) ns.nf6 = before;
     else ns.nf = before;
   };
+}
+
+/** Null where there are no edits, or where they do not fit any more. */
+function editRules(tables: Tables, { edits }: IptablesRestore, options: RestoreOptions): (() => void) | null {
+  if (edits === undefined) return null;
+  try {
+    return restore(tables, edits, { ...options, edits: true });
+  } catch (cause) {
+    if (cause instanceof StaleEdits) return null;
+    throw cause;
+  }
 }
 
 /** Without tables and sets there is nothing to ask. */

@@ -74,6 +74,8 @@ export class TableState {
   readonly refs: Map<string, number> = new Map();
   /** Rules that make connections be tracked. */
   tracking = 0;
+  /** Who changed each chain last (`IptablesRestore.source`). */
+  readonly writers: Map<string, string> = new Map();
 
   constructor(name: string) {
     this.name = name;

@@ -184,8 +184,9 @@ export type IptablesRestore = {
   readonly family: "ipv4" | "ipv6";
   readonly text: string;
   /**
-   * The same as commands on the rules as they are, where the writer knows them: far shorter than a text that repeats long
-   * chains. The emulator reads these, and need not ask for `text`, which may be put together only when it is read.
+   * The same as commands on the rules as `source` left them, where the writer knows them: far shorter than a text that
+   * repeats long chains. The emulator reads these, and asks for `text`, which may be put together only when it is read, where
+   * another has changed a chain since.
    */
   readonly edits?: string;
   readonly noflush: boolean;

@@ -81,6 +81,56 @@ describe("edits", () => {
   });
 });
 
+describe("edits of chains that others have changed", () => {
+  it.each([
+    ["a rule put in", "*nat\n-I KUBE-SERVICES 1 -d 10.96.0.9/32 -j ACCEPT\nCOMMIT\n"],
+    ["a rule taken out", "*nat\n-D KUBE-SERVICES 1\nCOMMIT\n"],
+    ["a chain emptied", "*nat\n-F KUBE-SERVICES\nCOMMIT\n"],
+    ["a rule in a chain that no Service is in", "*nat\n-A KUBE-MARK-MASQ -j RETURN\nCOMMIT\n"],
+  ])("give way to the whole text: %s", (_, change) => {
+    const services = new ServiceTracker(4);
+    const endpoints = new EndpointsTracker(4, NODE.name);
+    const context = { family: 4, node: NODE, config: DEFAULT_PROXY_CONFIG, randomFully: true } as const;
+    const renderer = new IptablesRenderer(context, services, endpoints);
+    const host = new Host(new World(1), "node");
+    const restore = (text: string, source: string, edits?: string): void =>
+      applyOps(host, [
+        {
+          op: "iptables.restore",
+          netns: "host",
+          family: "ipv4",
+          text,
+          noflush: true,
+          source,
+          ...(edits !== undefined && { edits }),
+        },
+      ]);
+    const set = (n: number): void => {
+      services.set(service(`d/s${n}`, { clusterIP: `10.96.0.${n}`, ports: [{ name: "p", port: 80 }] } as never));
+      endpoints.set(slice(`d/s${n}`, "p", 8080, ["10.1.0.1"]));
+    };
+    for (const n of [1, 2, 3]) set(n);
+    renderer.update();
+    restore(renderer.full(), "kube-proxy");
+    restore(change, "somebody");
+    set(4);
+    renderer.update();
+    const { edits, text } = renderer.partial();
+    expect(edits).toBeDefined();
+    restore(text(), "kube-proxy", edits);
+    const healed = saveRules(host.root);
+    const fresh = new Host(new World(1), "node");
+    applyOps(fresh, [{ op: "iptables.restore", netns: "host", family: "ipv4", text: renderer.full(), noflush: true }]);
+    expect(healed).toBe(saveRules(fresh.root));
+    // What it left itself it edits again.
+    set(5);
+    renderer.update();
+    const next = renderer.partial();
+    restore("*nat\nthis is not read\n", "kube-proxy", next.edits);
+    expect(saveRules(host.root)).toContain("10.96.0.5/32");
+  });
+});
+
 describe("LineCounts", () => {
   it("counts as the sum over all keys before does", () => {
     const key = fc.integer({ min: 0, max: 3000 }).map((n) => `k${n}`);

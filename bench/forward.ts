@@ -1,16 +1,25 @@
 /**
- * How many packets per CPU second cross the emulator: pod → bridge → VXLAN → bridge → pod, every payload compared where it
- * arrives. Established flows, and (with a ruleset of many Services) the first packets of new ones.
+ * How many packets per CPU second cross the emulator, every payload compared where it arrives: the plain path, established
+ * flows through a ClusterIP among many Services, and the first packets of new flows, in each mode of kube-proxy. Two layouts:
+ *
+ *   vxlan   pod → bridge → VXLAN → bridge → pod on another node, kube-proxy and conntrack on both nodes
+ *   node    pod → veth → PREROUTING → FORWARD → POSTROUTING → veth → pod, as the figures of Linux were taken
+ *
+ * userspace mode has no established flows that the data plane forwards: a relay in kube-proxy takes each datagram and sends
+ * another one. It is measured in one node, where that is all that differs.
  */
+import type { ProxyMode } from "../cluster/kube-proxy/config.ts";
 import type { NetNs } from "../dataplane/netns/netns.ts";
-import { applyOps } from "../dataplane/netns/rtnl-apply.ts";
 import { ANY } from "../dataplane/sock/port-table.ts";
 import { UdpSocket } from "../dataplane/sock/udp.ts";
 import { equal } from "../dataplane/wire/bytes.ts";
-import { type Ipv4Addr, ipv4, ipv4Of } from "../dataplane/wire/ipv4-addr.ts";
-import { serviceRules } from "./layouts/service-rules.ts";
-import { type TwoNodes, twoNodes } from "./layouts/two-nodes.ts";
+import { type Ipv4Addr, ipv4 } from "../dataplane/wire/ipv4-addr.ts";
+import { clusterIp, SERVICE_PORT, startKubeProxy } from "./layouts/kube-proxy.ts";
+import type { Layout } from "./layouts/layout.ts";
+import { oneNode } from "./layouts/one-node.ts";
+import { twoNodes } from "./layouts/two-nodes.ts";
 import { allocatedOctets, cpuSeconds, type Metric, median } from "./measure.ts";
+import { PacketSource } from "./packet-source.ts";
 
 export type ForwardOptions = {
   /** Packets in a sample, and how many samples. */
@@ -18,9 +27,15 @@ export type ForwardOptions = {
   readonly samples: number;
   /** Services in the ruleset of the ClusterIP measurements. */
   readonly services: number;
+  /** Only what has this in its name or mode; "" or absent: everything. */
+  readonly only?: string;
   /** Called with what is being measured. */
   readonly progress?: (what: string) => void;
 };
+
+const LAYOUTS = { vxlan: () => twoNodes(), node: () => oneNode() } as const;
+type LayoutName = keyof typeof LAYOUTS;
+const MODES: readonly ProxyMode[] = ["iptables", "ipvs", "nftables"];
 
 const PORT = 9;
 /** Octets of payload that make a 64-octet frame, and a 1450-octet IP packet. */
@@ -31,68 +46,90 @@ const BURST = 32;
 const PORTS = 0x4000;
 const STEP = 80;
 
-export function benchForward(options: ForwardOptions): Metric[] {
-  return [
-    vxlan("forward.vxlan.udp64", SMALL, options),
-    vxlan("forward.vxlan.udp1450", LARGE, options),
-    established(options),
-    newFlows(options),
-  ];
+/** What is measured: in which layout, and in which mode of kube-proxy where one runs. */
+type Case = {
+  readonly layout: LayoutName;
+  readonly what: "udp64" | "udp1450" | "established.udp64" | "newflow.udp64";
+  readonly mode: ProxyMode | "";
+};
+
+const CASES: readonly Case[] = [
+  { layout: "vxlan", what: "udp64", mode: "" },
+  { layout: "vxlan", what: "udp1450", mode: "" },
+  { layout: "node", what: "udp64", mode: "" },
+  ...(["node", "vxlan"] as const).flatMap((layout) =>
+    MODES.flatMap((mode): Case[] => [
+      { layout, what: "established.udp64", mode },
+      { layout, what: "newflow.udp64", mode },
+    ]),
+  ),
+  { layout: "node", what: "newflow.udp64", mode: "userspace" },
+];
+
+/** Every Service has a relay in userspace mode, and every relay a port of the node. */
+const MOST_RELAYS = 10_000;
+
+export async function benchForward(options: ForwardOptions): Promise<Metric[]> {
+  const metrics: Metric[] = [];
+  for (const c of CASES) {
+    const name = `forward.${c.layout}.${c.what}`;
+    if (!`${name} ${c.mode}`.includes(options.only ?? "")) continue;
+    options.progress?.(`${name} ${c.mode}`);
+    if (c.mode === "") {
+      metrics.push(plain(name, LAYOUTS[c.layout](), c.what === "udp1450" ? LARGE : SMALL, options));
+      continue;
+    }
+    const services = c.mode === "userspace" ? Math.min(options.services, MOST_RELAYS) : options.services;
+    const layout = await withServices(c.layout, c.mode, services);
+    const run = c.what === "newflow.udp64" ? newFlows : established;
+    metrics.push(run(name, c.mode, layout, { ...options, services }));
+  }
+  return metrics;
 }
 
-function vxlan(metric: string, size: number, options: ForwardOptions): Metric {
-  options.progress?.(metric);
-  const layout = twoNodes();
-  return measure(metric, layout, size, options, sender(layout.pods[0], ipv4("10.244.2.2"), PORT, size));
+function plain(metric: string, layout: Layout, size: number, options: ForwardOptions): Metric {
+  const to = ipv4(layout.endpoints[0]);
+  return measure(metric, layout, size, options, sender(layout.client, to, PORT, size), {});
 }
 
-function established(options: ForwardOptions): Metric {
-  const metric = "forward.clusterip.established.udp64";
-  options.progress?.(metric);
-  const layout = withServices(options.services);
-  const send = sender(layout.pods[0], serviceAddress(options.services - 1), 80, SMALL);
-  return measure(metric, layout, SMALL, options, send, { services: options.services });
+function established(metric: string, mode: ProxyMode, layout: Layout, options: ForwardOptions): Metric {
+  const to = clusterIp(options.services - 1);
+  const send = sender(layout.client, to, SERVICE_PORT, SMALL);
+  const details = { mode, services: options.services };
+  return measure(metric, layout, SMALL, options, send, details);
 }
 
 /**
  * Each packet from a port that no connection has; to services all over the ruleset. Time goes on with each burst, so that
  * connections end before their port comes round again: as many are made as end.
  */
-function newFlows(options: ForwardOptions): Metric {
-  const metric = "forward.clusterip.newflow.udp64";
-  options.progress?.(metric);
-  const layout = withServices(options.services);
-  const { fill } = pattern(SMALL);
-  const { world, pods } = layout;
-  const sockets: UdpSocket[] = [];
-  for (let port = 0x8000; port < 0x8000 + PORTS; port++) {
-    const socket = UdpSocket.bind(pods[0], ANY, port, IGNORE);
-    if (socket === null) throw new Error(`${metric}: port ${port} is taken`);
-    sockets.push(socket);
-  }
+function newFlows(metric: string, mode: ProxyMode, layout: Layout, options: ForwardOptions): Metric {
+  const { world } = layout;
+  const source = new PacketSource(layout, pattern(SMALL));
   let flow = 0;
   const send = (): void => {
-    const service = Math.imul(flow, 0x9e3779b1) >>> 0;
-    sockets[flow % PORTS]?.send(serviceAddress(service % options.services), 80, fill, 0, SMALL);
+    const service = (Math.imul(flow, 0x9e3779b1) >>> 0) % options.services;
+    source.send(0x8000 + (flow % PORTS), clusterIp(service), SERVICE_PORT);
     flow++;
     if (flow % BURST === 0) world.loop.run({ deadline: world.loop.time + STEP });
   };
-  return measure(metric, layout, SMALL, options, send, { services: options.services });
+  const details = { mode, services: options.services };
+  return measure(metric, layout, SMALL, options, send, details);
 }
 
 function measure(
   metric: string,
-  layout: TwoNodes,
+  layout: Layout,
   size: number,
   options: ForwardOptions,
   send: () => void,
-  details: Readonly<Record<string, number>> = {},
+  details: Readonly<Record<string, string | number>>,
 ): Metric {
-  const { fill } = pattern(size);
-  const { world, pods } = layout;
+  const fill = pattern(size);
+  const { world, server } = layout;
   let received = 0;
   let wrong = 0;
-  const sink = UdpSocket.bind(pods[1], ANY, PORT, {
+  const sink = UdpSocket.bind(server, ANY, PORT, {
     datagram(_socket, bytes, off, len) {
       received++;
       if (len !== size || !equal(bytes, off, fill, 0, size)) wrong++;
@@ -131,26 +168,19 @@ function measure(
 const IGNORE = { datagram: (): void => {} };
 
 function sender(ns: NetNs, to: Ipv4Addr, port: number, size: number): () => void {
-  const { fill } = pattern(size);
+  const fill = pattern(size);
   const socket = UdpSocket.bind(ns, ANY, 0, IGNORE);
   if (socket === null) throw new Error("no free port");
   return () => void socket.send(to, port, fill, 0, size);
 }
 
-function pattern(size: number): { fill: Uint8Array } {
-  return { fill: Uint8Array.from({ length: size }, (_, i) => (i * 7 + 3) & 0xff) };
+function pattern(size: number): Uint8Array {
+  return Uint8Array.from({ length: size }, (_, i) => (i * 7 + 3) & 0xff);
 }
 
-function serviceAddress(n: number): Ipv4Addr {
-  return ipv4Of(ipv4("10.96.0.0") + 10 + n);
-}
-
-/** The two-node layout with kube-proxy's shape of rules on both nodes; every service leads to the far pod. */
-function withServices(count: number): TwoNodes {
-  const layout = twoNodes();
-  const text = serviceRules(count, serviceAddress, ["10.244.2.2", "10.244.2.2"], PORT);
-  for (const host of layout.nodes) {
-    applyOps(host, [{ op: "iptables.restore", netns: "host", family: "ipv4", text, noflush: true, source: "bench" }]);
-  }
+/** The layout with kube-proxy on its nodes; every Service leads to the server. */
+async function withServices(name: LayoutName, mode: ProxyMode, count: number): Promise<Layout> {
+  const layout = LAYOUTS[name]();
+  for (const host of layout.nodes) await startKubeProxy(host, mode, count, layout.endpoints, PORT);
   return layout;
 }

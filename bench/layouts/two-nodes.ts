@@ -5,17 +5,21 @@ import { World } from "../../dataplane/host/world.ts";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
+import { ipv4 } from "../../dataplane/wire/ipv4-addr.ts";
 import { mac } from "../../dataplane/wire/mac-addr.ts";
+import type { Layout } from "./layout.ts";
 
-export type TwoNodes = {
-  readonly world: World;
+export type TwoNodes = Layout & {
   readonly underlay: Underlay;
   readonly nodes: readonly [Host, Host];
-  /** Pods 10.244.1.2 and 10.244.2.2. */
+  /** The client and the server. */
   readonly pods: readonly [NetNs, NetNs];
 };
 
-/** Node n is 192.168.0.1n, its pods are in 10.244.n.0/24, the bridge is cni0 and the tunnel flannel.1. */
+/**
+ * Node n is 192.168.0.1n, its pods are in 10.244.n.0/24, the bridge is cni0 and the tunnel flannel.1. The client is
+ * 10.244.1.2, the server has 10.244.2.2 and .3.
+ */
 export function twoNodes(seed = 1, options: UnderlayOptions = {}): TwoNodes {
   const world = new World(seed);
   const underlay = new Underlay(world, options);
@@ -23,10 +27,26 @@ export function twoNodes(seed = 1, options: UnderlayOptions = {}): TwoNodes {
   const second = node(world, underlay, 2);
   peer(first.host, 2);
   peer(second.host, 1);
-  return { world, underlay, nodes: [first.host, second.host], pods: [first.pod, second.pod] };
+  applyOps(second.host, [{ op: "addr.add", netns: second.pod, dev: "eth0", address: "10.244.2.3/24" }]);
+  const client = first.host.netns(first.pod);
+  const link = client.dev("eth0");
+  if (link === undefined) throw new Error("the client has no eth0");
+  const server = second.host.netns(second.pod);
+  return {
+    world,
+    underlay,
+    nodes: [first.host, second.host],
+    pods: [client, server],
+    client,
+    server,
+    clientAddress: ipv4("10.244.1.2"),
+    endpoints: ["10.244.2.2", "10.244.2.3"],
+    link,
+    gateway: mac("0a:58:0a:f4:01:01"),
+  };
 }
 
-function node(world: World, underlay: Underlay, n: number): { host: Host; pod: NetNs } {
+function node(world: World, underlay: Underlay, n: number): { host: Host; pod: string } {
   const host = new Host(world, `node-${n}`);
   host.addNic("eth0", underlay, mac(`52:54:00:00:00:1${n}`), 1500);
   const path = host.addNetns("pod");
@@ -64,7 +84,7 @@ function node(world: World, underlay: Underlay, n: number): { host: Host; pod: N
     { op: "link.set", netns: path, name: "lo", up: true },
   ];
   applyOps(host, ops);
-  return { host, pod: host.netns(path) };
+  return { host, pod: path };
 }
 
 function peer(host: Host, other: number): void {

@@ -22,6 +22,7 @@ type Flags = {
   readonly services: number;
   readonly packets: number;
   readonly samples: number;
+  readonly only?: string;
   readonly quiet?: boolean;
 };
 
@@ -30,13 +31,16 @@ export function benchCommand(end: (code: number) => void): Command {
   const options = (command: Command): Command =>
     command
       .option("--services <count>", "Services in the ruleset", integer(1, 100_000), 1000)
-      .option("--packets <count>", "packets in a sample", integer(100, 100_000_000), 500_000)
+      .option("--packets <count>", "packets in a sample", integer(100, 100_000_000), 200_000)
       .option("--samples <count>", "samples; their median counts", integer(1, 100), 5)
+      .option("--only <text>", "only what has this in its name or mode: node.newflow, ipvs")
       .option("-q, --quiet", "JSON lines only");
   bench.addCommand(
     options(new Command("forward"))
-      .description("packets per CPU second over the VXLAN path and through a ClusterIP")
-      .action((flags: Flags) => end(report(benchForward({ ...flags, progress: progress(flags) }), flags))),
+      .description(
+        "packets per CPU second, plain and through a ClusterIP in each mode of kube-proxy, in one node and over VXLAN",
+      )
+      .action(async (flags: Flags) => end(report(await benchForward({ ...flags, progress: progress(flags) }), flags))),
   );
   bench.addCommand(
     new Command("lookups")

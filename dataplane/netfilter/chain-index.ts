@@ -16,7 +16,8 @@ import * as udp from "../wire/udp.ts";
 import { hasPorts } from "./match/ports.ts";
 import type { Match } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
-import { INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
+import { RECORD, writeRecord } from "./rule-record.ts";
+import { type Chain, INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
 
 /** Groups of a chain, the residue among them. */
 export const GROUPS_MAX = 8;
@@ -200,8 +201,17 @@ export class ChainIndex {
   readonly #group: Uint8Array;
   readonly #key: Int32Array;
   readonly #next: Int32Array;
+  /** The rules' records (`rule-record.ts`). */
+  readonly records: Int32Array;
 
-  constructor(groups: readonly Group[], names: Map<string, number>, group: Uint8Array, key: Int32Array) {
+  constructor(
+    groups: readonly Group[],
+    names: Map<string, number>,
+    group: Uint8Array,
+    key: Int32Array,
+    records: Int32Array,
+  ) {
+    this.records = records;
     this.groups = groups;
     this.#names = names;
     this.#group = group;
@@ -300,10 +310,13 @@ export class ChainIndex {
     if ((removed + added.length) * 4 > before) return null;
     const group = new Uint8Array(length);
     const key = new Int32Array(length);
+    const records = new Int32Array(length * RECORD);
     group.set(this.#group.subarray(0, at));
     key.set(this.#key.subarray(0, at));
+    records.set(this.records.subarray(0, at * RECORD));
     group.set(this.#group.subarray(at + removed), at + added.length);
     key.set(this.#key.subarray(at + removed), at + added.length);
+    records.set(this.records.subarray((at + removed) * RECORD), (at + added.length) * RECORD);
     for (const [i, rule] of added.entries()) {
       const asked = askedOf(rule);
       const g = placeIn(this.groups, asked.shape);
@@ -311,12 +324,14 @@ export class ChainIndex {
       if (g === 0 && nameOf(asked.shape) !== NOTHING) return null;
       group[at + i] = g;
       key[at + i] = hashOf(this.groups[g] as Group, rule, asked, this.#names);
+      writeRecord(records, (at + i) * RECORD, rule);
     }
     return new ChainIndex(
       this.groups.map((g) => new Group(g.shape)),
       this.#names,
       group,
       key,
+      records,
     );
   }
 }
@@ -369,8 +384,18 @@ function placeIn(groups: readonly Group[], shape: Shape): number {
   return best;
 }
 
+/** The chain's index, made when the first packet meets the chain; null: it is walked rule by rule. */
+export function indexOf(chain: Chain): ChainIndex | null {
+  let index = chain.index;
+  if (index === undefined) {
+    index = buildIndex(chain.rules);
+    chain.index = index;
+  }
+  return index;
+}
+
 /** Null where no rule asks anything that tells packets apart. */
-export function buildIndex(rules: readonly Rule[]): ChainIndex | null {
+function buildIndex(rules: readonly Rule[]): ChainIndex | null {
   const asked = rules.map(askedOf);
   const shapes = chooseShapes(asked);
   if (shapes.length === 0) return null;
@@ -379,6 +404,7 @@ export function buildIndex(rules: readonly Rule[]): ChainIndex | null {
   const names = new Map<string, number>();
   const group = new Uint8Array(rules.length);
   const key = new Int32Array(rules.length);
+  const records = new Int32Array(rules.length * RECORD);
   for (const [i, rule] of rules.entries()) {
     const a = asked[i] as Asked;
     const name = nameOf(a.shape);
@@ -389,8 +415,9 @@ export function buildIndex(rules: readonly Rule[]): ChainIndex | null {
     }
     group[i] = g;
     key[i] = hashOf(groups[g] as Group, rule, a, names);
+    writeRecord(records, i * RECORD, rule);
   }
-  return new ChainIndex(groups, names, group, key);
+  return new ChainIndex(groups, names, group, key, records);
 }
 
 /** Whole shapes that many rules have, then parts of shapes that many of the rest have. */

@@ -1,20 +1,46 @@
 /**
- * The walk of `evaluate-linear.ts` over the rules that could match, found by hash (`chain-index.ts`), in the order in which
- * they stand: verdict, counters, matched rules and everything that rules do are those of the walk over all of them. What that
- * walk would have looked at is counted beside what this one does.
+ * The walk of `evaluate-linear.ts` over the rules that could match, in the order in which they stand: verdict, counters,
+ * matched rules and everything that rules do are those of the walk over all of them. Long chains find their rules by hash
+ * (`chain-index.ts`), all chains are read as integers (`table-code.ts`). What the other walk would have looked at is counted
+ * beside what this one does. A packet whose transport header is not whole takes the other walk: its ports cannot be read.
  */
-import { buildIndex, type ChainIndex, GROUPS_MAX, hasWholeHeader } from "./chain-index.ts";
-import { count, DEPTH, destination, matches, policy } from "./evaluate-linear.ts";
+import { u16 } from "../wire/bytes.ts";
+import { type ChainIndex, GROUPS_MAX, hasWholeHeader, indexOf } from "./chain-index.ts";
+import { DEPTH, destination, LinearEvaluator, matches, policy } from "./evaluate-linear.ts";
 import { NF_ACCEPT, NF_DROP } from "./hooks.ts";
+import { stateBits } from "./match/conntrack.ts";
 import type { NfPacket } from "./packet.ts";
-import { type Chain, DO_ACCEPT, DO_DROP, DO_JUMP, DO_NOTHING, DO_RETURN, DO_TARGET, type Rule } from "./rules.ts";
+import {
+  CHANCE_UNIT,
+  H_ACTION,
+  H_NOT,
+  H_SLOW,
+  headerMatches,
+  M_CHANCE,
+  M_DPORT,
+  M_MARK,
+  M_NONE,
+  M_STATE,
+  MATCH_SHIFT,
+  R_HEAD,
+  R_JUMP,
+  R_MATCH,
+  R_TARGET,
+  RECORD,
+  T_DNAT,
+  T_MARK,
+  TARGET_SHIFT,
+} from "./rule-record.ts";
+import { DO_ACCEPT, DO_DROP, DO_JUMP, DO_NOTHING, DO_RETURN, DO_TARGET, type Rule } from "./rules.ts";
 import type { ChainState, TableState } from "./table.ts";
+import { countersAt, HEAD, type TableCode } from "./table-code.ts";
 import { CONTINUE } from "./target/module.ts";
 import { type ExtensionTarget, runTarget } from "./target/registry.ts";
 
 export class IndexedEvaluator {
-  /** For each depth: the chain, the last rule that was looked at, the mark that was looked up, the cursors. */
-  readonly #states: (ChainState | null)[] = new Array<ChainState | null>(DEPTH + 1).fill(null);
+  readonly #linear: LinearEvaluator = new LinearEvaluator();
+  /** For each depth: the chain's slot, the last rule that was looked at, the mark that was looked up, the cursors. */
+  readonly #slots: Int32Array = new Int32Array(DEPTH + 1);
   readonly #last: Int32Array = new Int32Array(DEPTH + 1);
   readonly #marks: Int32Array = new Int32Array(DEPTH + 1);
   readonly #cursors: Int32Array = new Int32Array((DEPTH + 1) * GROUPS_MAX);
@@ -23,38 +49,72 @@ export class IndexedEvaluator {
   run(table: TableState, p: NfPacket): number {
     const base = table.base[p.hook] as ChainState | null;
     if (base === null) return NF_ACCEPT;
-    const whole = hasWholeHeader(p);
+    if (!hasWholeHeader(p)) return this.#linear.run(table, p);
+    const code = table.code;
+    const { src, dst, proto } = p;
+    let slot = base.slot === 0 ? code.slotOf(base) : base.slot;
+    let block = (code.blocks[slot] as number) || code.write(slot);
+    let words = code.words;
+    let length = words[block] as number;
     let state = base;
+    let index: ChainIndex | null = null;
+    let records = words;
+    let first = block + HEAD;
     let depth = 0;
-    let rules: readonly Rule[] = state.chain.rules;
-    let index = whole ? indexOf(state.chain) : null;
     let last = -1;
-    if (index !== null) this.#enter(index, p, 0);
+    if (length < 0) {
+      index = indexOf(base.chain) as ChainIndex;
+      length = base.chain.rules.length;
+      records = index.records;
+      first = 0;
+      this.#enter(index, p, 0);
+    }
     for (;;) {
       const i = index === null ? last + 1 : this.#next(index, p, depth, last);
-      if (i >= rules.length) {
-        p.linear += rules.length - 1 - last;
+      if (i >= length) {
+        p.linear += length - 1 - last;
         if (depth === 0) return policy(table, base, p);
         depth--;
-        state = this.#states[depth] as ChainState;
+        slot = this.#slots[depth] as number;
         last = this.#last[depth] as number;
-        rules = state.chain.rules;
-        index = whole ? indexOf(state.chain) : null;
+        block = (code.blocks[slot] as number) || code.write(slot);
+        words = code.words;
+        records = words;
+        length = words[block] as number;
+        first = block + HEAD;
+        index = null;
+        if (length < 0) {
+          state = code.states[slot] as ChainState;
+          index = indexOf(state.chain) as ChainIndex;
+          length = state.chain.rules.length;
+          records = index.records;
+          first = 0;
+        }
         continue;
       }
-      const rule = rules[i] as Rule;
       p.linear += i - last;
       p.examined++;
       last = i;
-      if (!matches(rule, p)) {
-        if (p.hotdrop) return NF_DROP;
+      const at = first + i * RECORD;
+      const head = records[at + R_HEAD] as number;
+      if ((head & H_SLOW) !== 0) {
+        if (!matches(ruleAt(code, slot, i), p)) {
+          if (p.hotdrop) return NF_DROP;
+          continue;
+        }
+      } else if (!headerMatches(records, at, head, src, dst, proto) || !matchHolds(records, at + R_MATCH, head, p)) {
         continue;
       }
-      count(state, i, p);
-      if (p.traced !== null) {
-        p.traced.push({ table: table.name, chain: state.chain.name, number: i + 1, text: rule.text });
+      if (index === null) {
+        const c = countersAt(block, length) + i * 2;
+        const doubles = code.doubles;
+        doubles[c] = (doubles[c] as number) + 1;
+        doubles[c + 1] = (doubles[c + 1] as number) + p.end - p.network;
+      } else {
+        state.count(i, p.end - p.network);
       }
-      switch (rule.action) {
+      if (p.traced !== null) report(table, slot, i, p);
+      switch (head & H_ACTION) {
         case DO_NOTHING:
           continue;
         case DO_ACCEPT:
@@ -63,25 +123,37 @@ export class IndexedEvaluator {
           return NF_DROP;
         case DO_RETURN:
           // As if the chain ended here, with nothing more looked at.
-          last = rules.length - 1;
+          last = length - 1;
           index = null;
           continue;
         case DO_TARGET: {
-          const verdict = runTarget(rule.target as ExtensionTarget, p);
+          const verdict = runRecord(records, at + R_TARGET, (head >> TARGET_SHIFT) & 7, code, slot, i, p);
           if (verdict !== CONTINUE) return verdict;
           continue;
         }
         case DO_JUMP:
           if (depth === DEPTH) return NF_DROP;
-          this.#states[depth] = state;
+          this.#slots[depth] = slot;
           this.#last[depth] = i;
           depth++;
       }
-      state = destination(table, state, i, rule.chain);
-      rules = state.chain.rules;
-      index = whole ? indexOf(state.chain) : null;
+      slot = index === null ? (records[at + R_JUMP] as number) : (state.jumps?.[i] ?? 0);
+      if (slot === 0) slot = resolve(table, index === null ? (words[block + 1] as number) : state.slot, i, at);
+      block = (code.blocks[slot] as number) || code.write(slot);
+      words = code.words;
+      records = words;
+      length = words[block] as number;
+      first = block + HEAD;
+      index = null;
       last = -1;
-      if (index !== null) this.#enter(index, p, depth);
+      if (length < 0) {
+        state = code.states[slot] as ChainState;
+        index = indexOf(state.chain) as ChainIndex;
+        length = state.chain.rules.length;
+        records = index.records;
+        first = 0;
+        this.#enter(index, p, depth);
+      }
     }
   }
 
@@ -100,11 +172,69 @@ export class IndexedEvaluator {
   }
 }
 
-function indexOf(chain: Chain): ChainIndex | null {
-  let index = chain.index;
-  if (index === undefined) {
-    index = buildIndex(chain.rules);
-    chain.index = index;
+function ruleAt(code: TableCode, slot: number, i: number): Rule {
+  return (code.states[slot] as ChainState).chain.rules[i] as Rule;
+}
+
+/** The slot that a rule's jump leads to, kept for the next packet: in the record, or, of a chain with an index, beside it. */
+function resolve(table: TableState, from: number, i: number, at: number): number {
+  const { code } = table;
+  const state = code.states[from] as ChainState;
+  const slot = code.slotOf(destination(table, state, i, (state.chain.rules[i] as Rule).chain));
+  if (code.counts(from)) code.words[at + R_JUMP] = slot;
+  else {
+    state.jumps ??= new Int32Array(state.chain.rules.length);
+    state.jumps[i] = slot;
   }
-  return index;
+  return slot;
+}
+
+function report(table: TableState, slot: number, i: number, p: NfPacket): void {
+  const { chain } = table.code.states[slot] as ChainState;
+  p.traced?.push({ table: table.name, chain: chain.name, number: i + 1, text: (chain.rules[i] as Rule).text });
+}
+
+/** Whether the match of a record holds; its words are at `at`. */
+function matchHolds(w: Int32Array, at: number, head: number, p: NfPacket): boolean {
+  const not = (head & H_NOT) !== 0;
+  switch ((head >> MATCH_SHIFT) & 15) {
+    case M_NONE:
+      return true;
+    case M_DPORT: {
+      const range = w[at] as number;
+      const port = u16(p.b, p.transport + 2);
+      return (port >= (range & 0xffff) && port <= range >>> 16) !== not;
+    }
+    case M_STATE:
+      return (((w[at] as number) & stateBits(p)) !== 0) !== not;
+    case M_MARK:
+      return (((p.skb.mark & (w[at + 1] as number)) ^ (w[at] as number)) === 0) !== not;
+    case M_CHANCE:
+      return p.ns.world.chance(((w[at] as number) >>> 0) / CHANCE_UNIT) !== not;
+    default:
+      throw new Error(`record of a rule: match ${(head >> MATCH_SHIFT) & 15}`);
+  }
+}
+
+/** What a target does; its words are at `at`. */
+function runRecord(
+  w: Int32Array,
+  at: number,
+  target: number,
+  code: TableCode,
+  slot: number,
+  i: number,
+  p: NfPacket,
+): number {
+  switch (target) {
+    case T_MARK:
+      p.skb.mark = ((p.skb.mark & ~(w[at + 1] as number)) ^ (w[at] as number)) >>> 0;
+      return CONTINUE;
+    case T_DNAT:
+      if (p.conn === null) return CONTINUE;
+      p.nat.setupTo(p.conn, w[at] as number, w[at + 1] as number);
+      return NF_ACCEPT;
+    default:
+      return runTarget(ruleAt(code, slot, i).target as ExtensionTarget, p);
+  }
 }

@@ -61,7 +61,7 @@ export class LinearEvaluator {
         i++;
         continue;
       }
-      count(state, i, p);
+      state.count(i, p.end - p.network);
       if (p.traced !== null) {
         p.traced.push({ table: table.name, chain: state.chain.name, number: i + 1, text: rule.text });
       }
@@ -113,16 +113,6 @@ export function destination(table: TableState, state: ChainState, i: number, nam
   if (to === undefined) throw new Error(`table ${table.name}, hook ${HOOK_NAMES.join()}: chain ${name} is gone`);
   state.targets[i] = to;
   return to;
-}
-
-export function count(state: ChainState, i: number, p: NfPacket): void {
-  let c = state.counters;
-  if (c === null) {
-    c = new Float64Array(state.chain.rules.length * 2);
-    state.counters = c;
-  }
-  c[i * 2] = (c[i * 2] as number) + 1;
-  c[i * 2 + 1] = (c[i * 2 + 1] as number) + p.end - p.network;
 }
 
 /** ip_packet_match, then the matches in their order. */

@@ -570,6 +570,7 @@ class Restore {
       if (chain === null) {
         if (state === undefined) continue;
         table.chains.delete(name);
+        state.leave();
         table.account(state.chain, -1);
         undo.push(() => {
           table.chains.set(name, state);
@@ -580,6 +581,7 @@ class Restore {
         table.chains.set(name, new ChainState(made));
         table.account(made, 1);
         undo.push(() => {
+          table.chains.get(name)?.leave();
           table.chains.delete(name);
           table.account(made, -1);
         });
@@ -596,7 +598,8 @@ class Restore {
         table.exchange(old, made);
         undo.push(() => {
           table.exchange(made, old);
-          Object.assign(state, { chain: old, counters, targets, policyPackets, policyBytes });
+          state.replace(old);
+          Object.assign(state, { counters, targets, policyPackets, policyBytes });
         });
       }
     }

@@ -10,7 +10,15 @@ import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
-import { type Conn, IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_NAT_MASK, IPS_SRC_NAT, IPS_SRC_NAT_DONE } from "./conn.ts";
+import {
+  type Conn,
+  IPS_CONFIRMED,
+  IPS_DST_NAT,
+  IPS_DST_NAT_DONE,
+  IPS_NAT_MASK,
+  IPS_SRC_NAT,
+  IPS_SRC_NAT_DONE,
+} from "./conn.ts";
 import { type Conntrack, ctProto } from "./conntrack.ts";
 import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
 import { NF_INET_LOCAL_IN, NF_INET_POST_ROUTING } from "./hooks.ts";
@@ -103,6 +111,27 @@ export class Nat {
     conn.status |= doneBit(manip);
     // There may have been no free port left: that is found when it is confirmed.
     if (manip === MANIP_SRC) conn.begun = -1;
+  }
+
+  /**
+   * Sends a connection to this one destination; port 0 leaves the port. What `setup` comes to for a range of one address
+   * and at most one port: no other is searched, whether answers are told apart shows when the source is decided.
+   */
+  setupTo(conn: Conn, address: number, port: number): void {
+    const { proto, reply } = conn;
+    if (proto !== ipv4.PROTO_UDP && proto !== ipv4.PROTO_TCP && proto !== ipv4.PROTO_SCTP) {
+      const ports = port === 0 ? null : { min: port, max: port };
+      this.setup(conn, { ...NO_RANGE, addrs: { min: address, max: address }, ports }, MANIP_DST);
+      return;
+    }
+    if ((conn.status & (IPS_DST_NAT_DONE | IPS_CONFIRMED)) !== 0) return;
+    const ports = port === 0 ? reply.ports : (port << 16) | (reply.ports & 0xffff);
+    if (reply.src !== address || reply.ports !== ports) {
+      reply.src = address;
+      reply.ports = ports;
+      conn.status |= IPS_DST_NAT;
+    }
+    conn.status |= IPS_DST_NAT_DONE;
   }
 
   /** Nothing is to be translated here; but a connection that clashes with another gets a new source port still. */

@@ -155,7 +155,7 @@ export class Chain {
   readonly lines: readonly number[];
   /** How many rules make connections be tracked. */
   readonly tracking: number;
-  /** Made when the first packet meets the chain; null where the chain is walked rule by rule. */
+  /** Made when the first packet meets the chain (`indexOf`); null where the chain is walked rule by rule. */
   index: ChainIndex | null | undefined;
 
   /** `old`: a chain that this one is nearly like; what is known of it need not be found out again. */

@@ -10,6 +10,7 @@ import {
   NF_INET_PRE_ROUTING,
 } from "./hooks.ts";
 import { Chain, jumpChanges } from "./rules.ts";
+import { TableCode } from "./table-code.ts";
 
 /** Tables in the order in which iptables-save prints them, with the chains that the kernel has in them. */
 export const TABLES: Readonly<Record<string, readonly string[]>> = {
@@ -38,15 +39,43 @@ export function isBuiltin(table: string, chain: string): boolean {
 
 export class ChainState {
   chain: Chain;
-  /** Packets and octets by rule, two numbers each; null until a rule matches. */
-  counters: Float64Array | null = null;
   policyPackets = 0;
   policyBytes = 0;
-  /** Where the rules' jumps lead, found when first taken. */
+  /** Where the rules' jumps lead, found when first taken: the chains, and for the walk by hash their slots. */
   targets: (ChainState | undefined)[] | null = null;
+  jumps: Int32Array | null = null;
+  /** Where the chain is as integers; 0 while no packet has met it. */
+  code: TableCode | null = null;
+  slot = 0;
+  #counters: Float64Array | null = null;
 
   constructor(chain: Chain) {
     this.chain = chain;
+  }
+
+  /** Packets and octets by rule, two numbers each; null until a rule matches. To be read or set, not to be written to. */
+  get counters(): Float64Array | null {
+    return this.code?.counts(this.slot) === true ? this.code.countersOf(this.slot) : this.#counters;
+  }
+
+  set counters(counters: Float64Array | null) {
+    this.code?.drop(this.slot);
+    this.#counters = counters;
+  }
+
+  /** Counts a packet of so many octets for a rule. */
+  count(rule: number, octets: number): void {
+    if (this.code?.counts(this.slot) === true) {
+      this.code.count(this.slot, rule, octets);
+      return;
+    }
+    let c = this.#counters;
+    if (c === null) {
+      c = new Float64Array(this.chain.rules.length * 2);
+      this.#counters = c;
+    }
+    c[rule * 2] = (c[rule * 2] as number) + 1;
+    c[rule * 2 + 1] = (c[rule * 2 + 1] as number) + octets;
   }
 
   /** Puts another chain in its place, with fresh counters. */
@@ -54,6 +83,20 @@ export class ChainState {
     this.chain = chain;
     this.counters = null;
     this.targets = null;
+    this.jumps = null;
+  }
+
+  /** Takes its counters back from where they are as integers. */
+  unwrite(): void {
+    this.counters = this.counters;
+  }
+
+  /** The chain is removed: nothing leads to it any more. */
+  leave(): void {
+    this.unwrite();
+    this.code?.leave(this.slot);
+    this.code = null;
+    this.slot = 0;
   }
 
   packets(rule: number): number {
@@ -76,6 +119,7 @@ export class TableState {
   tracking = 0;
   /** Who changed each chain last (`IptablesRestore.source`). */
   readonly writers: Map<string, string> = new Map();
+  readonly code: TableCode = new TableCode();
 
   constructor(name: string) {
     this.name = name;
@@ -118,8 +162,9 @@ export function saveTable(table: TableState, counters = false): string {
   }
   for (const name of names) {
     const state = table.chains.get(name);
+    const counted = counters ? (state?.counters ?? null) : null;
     state?.chain.rules.forEach((rule, i) => {
-      const count = counters ? `[${state.packets(i)}:${state.bytes(i)}] ` : "";
+      const count = counters ? `[${counted?.[i * 2] ?? 0}:${counted?.[i * 2 + 1] ?? 0}] ` : "";
       out.push(`${count}-A ${name}${rule.text === "" ? "" : ` ${rule.text}`}`);
     });
   }

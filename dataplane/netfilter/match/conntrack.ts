@@ -108,12 +108,16 @@ function addressText(a: Address): string {
   return opt(a.not, a.option, formatIpv4(a.addr) + mask);
 }
 
+/** All states that the packet is in. */
+export function stateBits(p: NfPacket): number {
+  const bits = stateOf(p);
+  // A connection that was translated is in a state more (IPS_SRC_NAT and IPS_DST_NAT stand one bit lower).
+  return p.conn === null ? bits : bits | ((p.conn.status & IPS_NAT_MASK) << 1);
+}
+
 /** Whether the packet is in one of the states that are asked. */
 export function testState(m: { readonly states: number; readonly notStates: boolean }, p: NfPacket): boolean {
-  let bits = stateOf(p);
-  // A connection that was translated is in a state more (IPS_SRC_NAT and IPS_DST_NAT stand one bit lower).
-  if (p.conn !== null) bits |= (p.conn.status & IPS_NAT_MASK) << 1;
-  return ((m.states & bits) !== 0) !== m.notStates;
+  return ((m.states & stateBits(p)) !== 0) !== m.notStates;
 }
 
 const NOT = { args: 1, not: true } as const;

@@ -31,27 +31,20 @@ export function zoneOf(zone: number, dir: number): number {
 }
 
 export class Tuple {
-  src: number;
-  dst: number;
-  ports: number;
-  readonly proto: number;
+  src = 0;
+  dst = 0;
+  ports = 0;
+  proto = 0;
   /** The zone that counts in this direction; 0 is the common one. */
-  readonly zone: number;
-
-  constructor(src: number, dst: number, ports: number, proto: number, zone: number) {
-    this.src = src;
-    this.dst = dst;
-    this.ports = ports;
-    this.proto = proto;
-    this.zone = zone;
-  }
+  zone = 0;
 }
 
+/** Whoever holds one of these beyond a packet's way may find another connection in it: see `conn-pool.ts`. */
 export class Conn implements CtEntry {
-  readonly id: number;
-  readonly proto: number;
-  readonly original: Tuple;
-  readonly reply: Tuple;
+  id = 0;
+  proto = 0;
+  readonly original: Tuple = new Tuple();
+  readonly reply: Tuple = new Tuple();
   status = 0;
   mark = 0;
   /** When it ends, in milliseconds of virtual time; while it is not confirmed, how long it will live then. */
@@ -66,13 +59,30 @@ export class Conn implements CtEntry {
   begun = 0;
   /** TCP: what is known of both windows; see ct-tcp.ts. */
   tcp: TcpSides | null = null;
+  /** Its neighbours among connections of one source that were translated (nat-source.ts). */
+  nextOfSource: Conn | null = null;
+  lastOfSource: Conn | null = null;
 
-  /** `zone` as `skb.ctZone`. */
-  constructor(id: number, src: number, dst: number, ports: number, replyPorts: number, proto: number, zone = 0) {
+  /** Begins anew, as a connection that is not confirmed. `zone` as `skb.ctZone`. */
+  begin(id: number, src: number, dst: number, ports: number, replyPorts: number, proto: number, zone: number): void {
+    const { original, reply } = this;
     this.id = id;
     this.proto = proto;
-    this.original = new Tuple(src, dst, ports, proto, zoneOf(zone, DIR_ORIGINAL));
-    this.reply = new Tuple(dst, src, replyPorts, proto, zoneOf(zone, DIR_REPLY));
+    original.src = reply.dst = src;
+    original.dst = reply.src = dst;
+    original.ports = ports;
+    reply.ports = replyPorts;
+    original.proto = reply.proto = proto;
+    original.zone = zoneOf(zone, DIR_ORIGINAL);
+    reply.zone = zoneOf(zone, DIR_REPLY);
+    this.status = 0;
+    this.mark = 0;
+    this.expires = Number.NaN;
+    this.state = 0;
+    this.masqIfindex = 0;
+    this.slot = -1;
+    this.begun = 0;
+    this.tcp = null;
   }
 
   get confirmed(): boolean {

@@ -19,17 +19,19 @@ import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import * as ndisc from "../wire/ndisc.ts";
 import {
-  Conn,
+  type Conn,
   DIR_ORIGINAL,
   DIR_REPLY,
   IPS_ASSURED,
   IPS_CONFIRMED,
   IPS_DYING,
   IPS_SEEN_REPLY,
+  IPS_SRC_NAT,
   IPS_SRC_NAT_DONE,
   type Tuple,
   zoneOf,
 } from "./conn.ts";
+import { ConnPool } from "./conn-pool.ts";
 import {
   IP_CT_ESTABLISHED,
   IP_CT_ESTABLISHED_REPLY,
@@ -47,6 +49,7 @@ import { tcpProto } from "./ct-tcp.ts";
 import { CtTimeouts } from "./ct-timeouts.ts";
 import { udpProto } from "./ct-udp.ts";
 import { NF_ACCEPT, NF_DROP, NF_INET_PRE_ROUTING } from "./hooks.ts";
+import type { NatSources } from "./nat-source.ts";
 import { TupleTable, tupleHash } from "./tuple-table.ts";
 
 /** Connections looked at with each new one: more than one, so that those that are over do not pile up. */
@@ -82,9 +85,9 @@ export class Conntrack {
   count = 0;
   /** New connections that found the table full. */
   full = 0;
-  /** Told of each entry that enters the table, and that leaves it. */
-  onConfirm: ((conn: Conn) => void) | null = null;
-  onRemove: ((conn: Conn) => void) | null = null;
+  /** Told of each entry with a translated source that enters the table, and that leaves it. */
+  translated: NatSources | null = null;
+  readonly pool: ConnPool;
 
   readonly #loop: EventLoop;
   readonly #sysctls: Sysctls;
@@ -93,6 +96,12 @@ export class Conntrack {
     this.ns = ns;
     this.#loop = ns.world.loop;
     this.#sysctls = ns.sysctls;
+    this.pool = new ConnPool(ns.world.pool);
+  }
+
+  /** Whether the time of an entry is over. */
+  over(conn: Conn): boolean {
+    return conn.expires <= this.#loop.time;
   }
 
   /** The connection that such a packet belongs to, `foundDir` says in which direction; null if there is none. */
@@ -187,15 +196,23 @@ export class Conntrack {
 
   /** A packet without a connection begins one, if it may (init_conntrack). */
   #begin(skb: Skb, proto: CtProto, src: number, dst: number, ports: number, number: number): number {
-    const conn = new Conn(this.#nextId, src, dst, ports, proto.invert(ports), number, skb.ctZone);
-    if (!proto.begins(conn, skb)) return NF_ACCEPT;
+    const conn = this.pool.take();
+    conn.begin(this.#nextId, src, dst, ports, proto.invert(ports), number, skb.ctZone);
+    if (!proto.begins(conn, skb)) {
+      this.pool.give(conn);
+      return NF_ACCEPT;
+    }
     if (this.count >= this.timeouts.max && !this.#giveUpOne(conn)) {
+      this.pool.give(conn);
       this.full++;
       return NF_DROP;
     }
     this.#nextId++;
     conn.begun = this.#confirmed;
-    if (proto.packet(conn, DIR_ORIGINAL, skb, this.#loop.time, this.timeouts) === CT_INVALID) return NF_ACCEPT;
+    if (proto.packet(conn, DIR_ORIGINAL, skb, this.#loop.time, this.timeouts) === CT_INVALID) {
+      this.pool.give(conn);
+      return NF_ACCEPT;
+    }
     skb.ct = conn;
     skb.ctInfo = IP_CT_NEW;
     return NF_ACCEPT;
@@ -256,7 +273,7 @@ export class Conntrack {
     this.#confirmed++;
     this.#table.insert(conn);
     this.count++;
-    this.onConfirm?.(conn);
+    if ((conn.status & IPS_SRC_NAT) !== 0) this.translated?.add(conn);
     for (let i = 0; i < SWEEP; i++) {
       const over = this.#table.sweep(this.#loop.time);
       if (over !== null) this.remove(over);
@@ -285,7 +302,8 @@ export class Conntrack {
     conn.status |= IPS_DYING;
     this.#table.remove(conn);
     this.count--;
-    this.onRemove?.(conn);
+    if ((conn.status & IPS_SRC_NAT) !== 0) this.translated?.remove(conn);
+    this.pool.give(conn);
   }
 
   /** Live entries. */

@@ -23,6 +23,7 @@ import { type Conntrack, ctProto } from "./conntrack.ts";
 import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
 import { NF_INET_LOCAL_IN, NF_INET_POST_ROUTING } from "./hooks.ts";
 import { MANIP_DST, MANIP_SRC, mangle } from "./nat-mangle.ts";
+import { NatSources } from "./nat-source.ts";
 
 /** Where a connection may be moved to (struct nf_nat_range2). Addresses are signed 32-bit integers. */
 export type NatRange = {
@@ -76,16 +77,14 @@ type Draft = { src: number; dst: number; ports: number; proto: number };
 export class Nat {
   readonly #table: Conntrack;
   readonly #random: Random;
-  /** Connections by their original source, for sources that were mapped before to be mapped alike (nf_nat_bysource). */
-  readonly #bySource: Map<number, Set<Conn>> = new Map();
+  readonly #sources: NatSources = new NatSources();
   /** The tuple of the connection that is being decided. */
   readonly #draft: Draft = { src: 0, dst: 0, ports: 0, proto: 0 };
 
   constructor(table: Conntrack, random: Random) {
     this.#table = table;
     this.#random = random;
-    table.onConfirm = (conn) => this.#remember(conn);
-    table.onRemove = (conn) => this.#forget(conn);
+    table.translated = this.#sources;
   }
 
   /** Decides the translation of a connection's first packet (nf_nat_setup_info). */
@@ -260,20 +259,16 @@ export class Nat {
     }
   }
 
-  /** A mapping of the same source made before (find_appropriate_src). */
+  /** A mapping of the same source made before (find_appropriate_src), if its connection is not over. */
   #likeBefore(t: Draft, range: NatRange, conn: Conn): boolean {
-    const list = this.#bySource.get(sourceKey(conn));
-    if (list === undefined) return false;
-    for (const other of list) {
+    const { src, ports } = conn.original;
+    for (let other = this.#sources.first(conn); other !== null; other = other.nextOfSource) {
       const o = other.original;
-      if (o.src !== conn.original.src || o.ports >>> 16 !== conn.original.ports >>> 16 || other.proto !== conn.proto)
-        continue;
-      const src = other.reply.dst;
-      const icmp = isIcmp(t.proto);
-      const port = icmp ? other.reply.ports >>> 16 : other.reply.ports & 0xffff;
+      if (o.src !== src || o.ports >>> 16 !== ports >>> 16 || other.proto !== conn.proto) continue;
+      if (this.#table.over(other)) continue;
       const was = { src: t.src, ports: t.ports };
-      t.src = src;
-      setPort(t, MANIP_SRC, port);
+      t.src = other.reply.dst;
+      setPort(t, MANIP_SRC, isIcmp(t.proto) ? other.reply.ports >>> 16 : other.reply.ports & 0xffff);
       if (inRange(t, range)) return true;
       t.src = was.src;
       t.ports = was.ports;
@@ -290,29 +285,10 @@ export class Nat {
     const found = this.#table.find(src, dst, ports, proto, conn.reply.zone);
     return found !== null && found !== conn;
   }
-
-  #remember(conn: Conn): void {
-    if ((conn.status & IPS_SRC_NAT) === 0) return;
-    const key = sourceKey(conn);
-    const known = this.#bySource.get(key);
-    if (known === undefined) this.#bySource.set(key, new Set([conn]));
-    else known.add(conn);
-  }
-
-  #forget(conn: Conn): void {
-    if ((conn.status & IPS_SRC_NAT) === 0) return;
-    const key = sourceKey(conn);
-    const known = this.#bySource.get(key);
-    if (known?.delete(conn) && known.size === 0) this.#bySource.delete(key);
-  }
 }
 
 function isIcmp(proto: number): boolean {
   return proto === ipv4.PROTO_ICMP || proto === PROTO_ICMPV6;
-}
-
-function sourceKey(conn: Conn): number {
-  return conn.original.src ^ (conn.original.ports >>> 16) ^ (conn.proto << 17);
 }
 
 function portOf(t: Draft, manip: number): number {

@@ -91,8 +91,9 @@ export class SkbPool {
   #free: Skb | null = null;
   /** Packets made so far; a steady state makes none. */
   made = 0;
-  /** Packets handed out and not given back. */
+  /** Packets handed out and not given back, and how often there was none. */
   live = 0;
+  pauses = 0;
 
   /** An empty packet with `HEADROOM` octets of headroom and room for `size` octets after it. */
   alloc(size: number): Skb {
@@ -115,7 +116,7 @@ export class SkbPool {
 
   /** Gives a packet back. It must not be used after. */
   free(skb: Skb): void {
-    this.live--;
+    if (--this.live === 0) this.pauses++;
     reset(skb);
     if (skb.buf.length !== SMALL) return;
     skb.next = this.#free;

@@ -88,14 +88,29 @@ function answer(skb: Skb, spec: PacketSpec): PacketSpec {
   return { ...spec, ...ends, sport: word(th + 2), dport: word(th), flags: 0x12, fragment: 0 };
 }
 
-/** Puts the packets through both evaluators; answers how many rules each looked at. */
-function compare(tables: readonly TableText[], list: readonly RandomPacket[]): { examined: number; linear: number } {
+/** Changes rules while packets have met them: chains are emptied and filled anew, built-in ones grow. */
+function change(b: Bench, tables: readonly TableText[]): string {
+  try {
+    b.restore(rulesText(tables));
+    return "";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Puts the packets through both evaluators, the second half after a change; answers how many rules each looked at. */
+function compare(
+  tables: readonly TableText[],
+  changes: readonly TableText[],
+  list: readonly RandomPacket[],
+): { examined: number; linear: number } {
   const text = rulesText(tables);
   const linear = bench("linear", text);
   const indexed = bench("indexed", text);
   let last: { skb: Skb; spec: PacketSpec } | null = null;
   const sum = { examined: 0, linear: 0 };
-  for (const p of list) {
+  for (const [i, p] of list.entries()) {
+    if (i === list.length >> 1) expect(change(indexed, changes)).toBe(change(linear, changes));
     const spec: PacketSpec = p.reply && last !== null ? answer(last.skb, last.spec) : p.spec;
     const [want, got] = [linear, indexed].map((b) => {
       if (p.wait > 0) b.world.loop.run({ deadline: b.world.loop.time + p.wait });
@@ -117,12 +132,17 @@ describe("the indexed walk", () => {
   it("does what the linear one does, to the last counter, for random rules and packets", () => {
     const sum = { examined: 0, linear: 0 };
     fc.assert(
-      fc.property(rulesets(), fc.array(packets, { minLength: PER_RULESET, maxLength: PER_RULESET }), (tables, list) => {
-        fc.pre(rulesText(tables) !== "\n");
-        const { examined, linear } = compare(tables, list);
-        sum.examined += examined;
-        sum.linear += linear;
-      }),
+      fc.property(
+        rulesets(),
+        rulesets(),
+        fc.array(packets, { minLength: PER_RULESET, maxLength: PER_RULESET }),
+        (tables, changes, list) => {
+          fc.pre(rulesText(tables) !== "\n");
+          const { examined, linear } = compare(tables, changes, list);
+          sum.examined += examined;
+          sum.linear += linear;
+        },
+      ),
       { numRuns: Math.ceil(PACKETS / PER_RULESET) },
     );
     expect(sum.examined).toBeLessThan(sum.linear);

@@ -1,51 +1,38 @@
 /**
- * Connections through ipvs (ip_vs_conn.c): found by the client's address and port, from both sides, in one hash that grows
- * and counts its probes. Time is looked at when an entry is met, and a few chains are swept with each new entry.
+ * Connections through ipvs (ip_vs_conn.c): found by what the client sends and by what the real server answers, in one hash
+ * that grows and counts the entries that it looks at. Time is looked at when an entry is met, and a few others are looked at
+ * with each new entry.
  */
+import { TwoWayTable } from "../netfilter/two-way-table.ts";
 import type { Destination, VirtualService } from "./service.ts";
 import { isActive } from "./state.ts";
 
-const MIN_BUCKETS = 256;
 const SWEEP = 4;
+/** Connections that are over and kept to be used again. */
+const SPARE = 4096;
 
 export class IpvsConn {
-  readonly proto: number;
-  readonly client: number;
-  readonly clientPort: number;
-  readonly virtual: number;
-  readonly virtualPort: number;
-  readonly service: VirtualService;
-  readonly destination: Destination;
+  proto = 0;
+  client = 0;
+  clientPort = 0;
+  virtual = 0;
+  virtualPort = 0;
+  service: VirtualService;
+  destination: Destination;
   /** A template of persistence: it stands for a client, not for a connection. */
-  readonly template: boolean;
+  template = false;
   /** The template that this connection was made by, and how many connections a template has made that live. */
-  readonly control: IpvsConn | null;
+  control: IpvsConn | null = null;
   controlled = 0;
   state = 0;
   expires = 0;
   dead = false;
-  next: IpvsConn | null = null;
+  /** Its number in the table. */
+  slot = -1;
 
-  constructor(
-    proto: number,
-    client: number,
-    clientPort: number,
-    virtual: number,
-    virtualPort: number,
-    service: VirtualService,
-    destination: Destination,
-    template: boolean,
-    control: IpvsConn | null,
-  ) {
-    this.proto = proto;
-    this.client = client;
-    this.clientPort = clientPort;
-    this.virtual = virtual;
-    this.virtualPort = virtualPort;
+  constructor(service: VirtualService, destination: Destination) {
     this.service = service;
     this.destination = destination;
-    this.template = template;
-    this.control = control;
   }
 
   get active(): boolean {
@@ -53,19 +40,33 @@ export class IpvsConn {
   }
 }
 
-function hash(client: number, port: number, proto: number): number {
-  let h = Math.imul(client ^ (proto << 24), 0xcc9e2d51) ^ Math.imul(port, 0x1b873593);
-  h = Math.imul(h ^ (h >>> 15), 0x85ebca6b);
+/** `far`: who the client talks to, the service as it sees it or the real server as it answers. */
+function hash(client: number, port: number, far: number, farPort: number, proto: number): number {
+  let h = Math.imul(client ^ (proto << 24), 0xcc9e2d51) ^ Math.imul(far, 0x1b873593);
+  h = Math.imul((h << 13) | (h >>> 19), 0x85ebca6b) ^ ((port << 16) | farPort);
+  h = Math.imul(h ^ (h >>> 15), 0xc2b2ae35);
   return h ^ (h >>> 13);
 }
 
 export class ConnTable {
-  #buckets: (IpvsConn | null)[] = new Array<IpvsConn | null>(MIN_BUCKETS).fill(null);
-  #mask = MIN_BUCKETS - 1;
-  #sweepAt = 0;
+  readonly #table: TwoWayTable<IpvsConn> = new TwoWayTable();
+  readonly #spare: IpvsConn[] = [];
   count = 0;
   /** Entries looked at so far. */
   probes = 0;
+
+  /** A connection that is not in the table yet. */
+  make(service: VirtualService, destination: Destination): IpvsConn {
+    const c = this.#spare.pop();
+    if (c === undefined) return new IpvsConn(service, destination);
+    c.service = service;
+    c.destination = destination;
+    c.template = false;
+    c.control = null;
+    c.state = 0;
+    c.dead = false;
+    return c;
+  }
 
   /** By what a client sends. */
   fromClient(
@@ -77,7 +78,11 @@ export class ConnTable {
     template: boolean,
     now: number,
   ): IpvsConn | null {
-    for (let c = this.#head(proto, client, clientPort); c !== null; c = c.next) {
+    const table = this.#table;
+    const wanted = hash(client, clientPort, virtual, virtualPort, proto);
+    for (let cell = table.first(wanted); cell >= 0; cell = table.next(wanted, cell)) {
+      if (table.way(cell) !== 0) continue;
+      const c = table.item(cell);
       this.probes++;
       if (
         c.client === client &&
@@ -101,7 +106,11 @@ export class ConnTable {
     clientPort: number,
     now: number,
   ): IpvsConn | null {
-    for (let c = this.#head(proto, client, clientPort); c !== null; c = c.next) {
+    const table = this.#table;
+    const wanted = hash(client, clientPort, server, serverPort, proto);
+    for (let cell = table.first(wanted); cell >= 0; cell = table.next(wanted, cell)) {
+      if (table.way(cell) === 0) continue;
+      const c = table.item(cell);
       this.probes++;
       if (
         c.client === client &&
@@ -116,10 +125,6 @@ export class ConnTable {
     return null;
   }
 
-  #head(proto: number, client: number, port: number): IpvsConn | null {
-    return this.#buckets[hash(client, port, proto) & this.#mask] as IpvsConn | null;
-  }
-
   #living(c: IpvsConn, now: number): IpvsConn | null {
     if (c.expires > now) return c;
     // A template lives on with the connections that it made, some of which may be over without anybody having looked.
@@ -132,8 +137,10 @@ export class ConnTable {
   }
 
   add(c: IpvsConn, now: number): void {
-    if (this.count > this.#mask) this.#grow();
-    this.#link(c);
+    const { proto, client, clientPort } = c;
+    const fromClient = hash(client, clientPort, c.virtual, c.virtualPort, proto);
+    const fromServer = hash(client, clientPort, c.destination.address, serverPortOf(c), proto);
+    c.slot = this.#table.add(c, fromClient, fromServer, c.expires);
     this.count++;
     if (c.control !== null) c.control.controlled++;
     if (!c.template) {
@@ -141,8 +148,10 @@ export class ConnTable {
       c.destination.recount();
     }
     for (let i = 0; i < SWEEP; i++) {
-      this.#sweepAt = (this.#sweepAt + 1) & this.#mask;
-      this.#sweep(this.#sweepAt, now);
+      const due = this.#table.sweep(now);
+      if (due === null) continue;
+      if (due.expires > now) this.#table.later(due.slot, due.expires);
+      else if (due.controlled === 0) this.remove(due);
     }
   }
 
@@ -159,57 +168,27 @@ export class ConnTable {
   remove(c: IpvsConn): void {
     if (c.dead) return;
     c.dead = true;
-    const at = hash(c.client, c.clientPort, c.proto) & this.#mask;
-    let before = this.#buckets[at] as IpvsConn | null;
-    if (before === c) this.#buckets[at] = c.next;
-    else {
-      while (before !== null && before.next !== c) before = before.next;
-      if (before !== null) before.next = c.next;
-    }
+    this.#table.remove(c.slot);
     this.count--;
     if (c.control !== null) c.control.controlled--;
     if (c.template) return;
     if (c.active) c.destination.active--;
     else c.destination.inactive--;
     c.destination.recount();
+    // No packet holds one; a template may be held by the connections that it made.
+    if (this.#spare.length < SPARE) this.#spare.push(c);
   }
 
   /** Takes out all that is over, so that counts are as of now. */
   expire(now: number): void {
+    const over = [...this.#table].filter((c) => c.expires <= now);
     // Templates go after the connections that hold them.
-    for (let i = 0; i <= this.#mask; i++) this.#sweep(i, now);
-    for (let i = 0; i <= this.#mask; i++) this.#sweep(i, now);
+    for (const c of over) if (!c.template) this.remove(c);
+    for (const c of over) if (c.template && c.controlled === 0) this.remove(c);
   }
 
-  *entries(): IterableIterator<IpvsConn> {
-    for (let c of this.#buckets) for (; c !== null; c = c.next) yield c;
-  }
-
-  #sweep(at: number, now: number): void {
-    let c = this.#buckets[at] as IpvsConn | null;
-    while (c !== null) {
-      const next: IpvsConn | null = c.next;
-      if (c.expires <= now && c.controlled === 0) this.remove(c);
-      c = next;
-    }
-  }
-
-  #link(c: IpvsConn): void {
-    const at = hash(c.client, c.clientPort, c.proto) & this.#mask;
-    c.next = this.#buckets[at] as IpvsConn | null;
-    this.#buckets[at] = c;
-  }
-
-  #grow(): void {
-    const old = this.#buckets;
-    this.#buckets = new Array<IpvsConn | null>(old.length * 2).fill(null);
-    this.#mask = this.#buckets.length - 1;
-    for (let c of old)
-      while (c !== null) {
-        const next: IpvsConn | null = c.next;
-        this.#link(c);
-        c = next;
-      }
+  entries(): IterableIterator<IpvsConn> {
+    return this.#table[Symbol.iterator]();
   }
 }
 

@@ -9,7 +9,7 @@ import * as ipv4 from "../wire/ipv4.ts";
 import { ipv4 as address } from "../wire/ipv4-addr.ts";
 import { formatFrame } from "../wire/print.ts";
 import * as udp from "../wire/udp.ts";
-import { ConnTable, IpvsConn } from "./conn.ts";
+import { ConnTable } from "./conn.ts";
 import { SCHEDULERS, schedulerOf } from "./scheduler/registry.ts";
 import { Destination, VirtualService } from "./service.ts";
 import { ServiceTable } from "./service-table.ts";
@@ -195,8 +195,14 @@ describe("connections", () => {
     const table = new ConnTable();
     const s = service("rr", 1);
     const d = s.destinations[0] as Destination;
-    const c = new IpvsConn(6, 5, 1000, 1, 80, s, d, false, null);
-    c.expires = 100;
+    const c = Object.assign(table.make(s, d), {
+      proto: 6,
+      client: 5,
+      clientPort: 1000,
+      virtual: 1,
+      virtualPort: 80,
+      expires: 100,
+    });
     table.add(c, 0);
     table.become(c, 1);
     expect([d.active, d.inactive]).toEqual([1, 0]);

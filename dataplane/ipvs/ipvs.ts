@@ -25,7 +25,7 @@ import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { formatIpv4, ipv4Of } from "../wire/ipv4-addr.ts";
 import * as tcp from "../wire/tcp.ts";
-import { ConnTable, IpvsConn, serverPortOf } from "./conn.ts";
+import { ConnTable, type IpvsConn, serverPortOf } from "./conn.ts";
 import { IPVS_DELIVER, IPVS_NONE, IPVS_TAKEN, type Ipvs } from "./hooks.ts";
 import type { Destination, VirtualService } from "./service.ts";
 import { ServiceTable } from "./service-table.ts";
@@ -207,14 +207,26 @@ export class IpvsEngine implements Ipvs {
       }
       destination = control?.destination ?? service.scheduler.choose(service, flow);
       if (control === null && destination !== null) {
-        control = new IpvsConn(proto, network, 0, address, port, service, destination, true, null);
+        control = this.conns.make(service, destination);
+        control.proto = proto;
+        control.client = network;
+        control.clientPort = 0;
+        control.virtual = address;
+        control.virtualPort = port;
+        control.template = true;
         control.expires = now + service.timeout * 1000;
         this.conns.add(control, now);
       }
       if (control !== null) control.expires = now + service.timeout * 1000;
     }
     if (destination === null) return null;
-    const conn = new IpvsConn(proto, client, clientPort, virtual, virtualPort, service, destination, false, control);
+    const conn = this.conns.make(service, destination);
+    conn.proto = proto;
+    conn.client = client;
+    conn.clientPort = clientPort;
+    conn.virtual = virtual;
+    conn.virtualPort = virtualPort;
+    conn.control = control;
     conn.expires = now + this.timeouts.of(proto, 0);
     this.conns.add(conn, now);
     return conn;

@@ -56,6 +56,8 @@ export class IpSet {
   readonly name: string;
   readonly type: SetType;
   readonly options: SetOptions;
+  /** How many words `-m set` needs for it. */
+  readonly dimensions: number;
   /** Elements with one address (or a port alone): by key, then address. */
   readonly #flat: Map<number, Leaf> = new Map();
   /** Elements with two addresses: by key, then the first, then the second. */
@@ -71,12 +73,8 @@ export class IpSet {
   constructor(name: string, type: SetType, options: SetOptions = {}) {
     this.name = name;
     this.type = type;
+    this.dimensions = type.split(",").length;
     this.options = options;
-  }
-
-  /** How many words `-m set` needs for it. */
-  get dimensions(): number {
-    return this.type.split(",").length;
   }
 
   /** The elements that a text means (a range of ports is several); null for text that does not fit the type. */

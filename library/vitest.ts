@@ -7,6 +7,7 @@
  *   expect(traced).toBeDroppedBy("KUBE-SERVICES");
  */
 import { expect } from "vitest";
+import { hostPort } from "../cluster/api/ip.ts";
 import { passesThrough } from "../cluster/trace/passes.ts";
 import { renderTree } from "../cluster/trace/render-tree.ts";
 import type { TraceResult } from "../cluster/trace/result.ts";
@@ -50,7 +51,7 @@ expect.extend({
   toBeDelivered(received: unknown, to?: string): Outcome {
     const traced = resultOf(received);
     const { verdict, deliveredTo: d } = traced.result;
-    const names = d === null ? [] : [d.name, `${d.namespace}/${d.name}`, d.ip, `${d.ip}:${d.port}`];
+    const names = d === null ? [] : [d.name, `${d.namespace}/${d.name}`, d.ip, hostPort(d.ip, d.port ?? 0)];
     const pass = verdict === "delivered" && (to === undefined || names.includes(to));
     return outcome(traced, pass, to === undefined ? "be delivered" : `be delivered to ${to}`);
   },

@@ -1,7 +1,8 @@
 /** `podwire proxy render` and `podwire proxy eval`: kube-proxy's rules for objects, and what they do to a flow. */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import type { Family } from "../../cluster/api/ip.ts";
+import { ClusterError } from "../../cluster/api/cluster-error.ts";
+import { type Family, isIp } from "../../cluster/api/ip.ts";
 import type { KubeObject } from "../../cluster/api/meta.ts";
 import { type Node, nodeIps, podCidrs, ZONE_LABEL } from "../../cluster/api/node.ts";
 import { Manager } from "../../cluster/client/manager.ts";
@@ -19,6 +20,7 @@ import type { ProxyNode } from "../../cluster/kube-proxy/mode.ts";
 import { TOOLS, type Tool, textsFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
 import { readSources } from "../../cluster/manifests/sources.ts";
+import { type CidrPair, parseCidrPair } from "../../cluster/node/cidr-settings.ts";
 import { MemoryStore } from "../../cluster/store/store-memory.ts";
 import { familyOfFlow, parseFlow } from "../../cluster/trace/first-packet.ts";
 import { SCHEDULERS } from "../../dataplane/ipvs/scheduler/registry.ts";
@@ -71,8 +73,13 @@ function withProxyOptions(command: Command): Command {
     .option("--config <file>", "a KubeProxyConfiguration; flags win over it")
     .option("--node <name>", "the node's name", "node-1")
     .option("--node-address <ip>", "an address of the node (repeatable, the first is the primary)", collect, [])
-    .option("--service-cidr <cidr>", "where Services without an address get one (repeatable)", collect, [])
-    .option("--cluster-cidr <cidr>", "the addresses of pods")
+    .option(
+      "--service-cidr <cidr>",
+      "where Services without an address get one (repeatable, one of each family)",
+      collect,
+      [],
+    )
+    .option("--cluster-cidr <cidrs>", "the addresses of pods: one CIDR, or one of each family with a comma")
     .addOption(new Option("--proxy-mode <mode>", "mode of kube-proxy").choices(MODES))
     .option("--masquerade-all", "masquerade everything sent to ClusterIPs")
     .option("--seed <number>", "seed of addresses that Services do not have yet", integer(0, 2 ** 32 - 1), 1)
@@ -90,12 +97,14 @@ async function prepare(flags: Flags): Promise<Prepared> {
   if (flags.file.length === 0 && flags.rules === undefined) {
     throw new UsageError("no manifests: give a file or a directory with -f");
   }
+  for (const ip of flags.nodeAddress)
+    if (!isIp(ip)) throw new UsageError(`option --node-address: found ${ip}, expected an IP address`);
   const { objects, warnings } = loadManifests(readSources(flags.file, () => readFileSync(0, "utf8")));
   printWarnings(warnings, flags.quiet === true);
   const base = flags.config === undefined ? DEFAULT_PROXY_CONFIG : parseProxyConfig(read(flags.config), flags.config);
   const config: ProxyConfig = {
     ...base,
-    ...(flags.clusterCidr === undefined ? {} : { clusterCIDR: flags.clusterCidr }),
+    ...(flags.clusterCidr === undefined ? {} : { clusterCIDR: cidrsOf(flags.clusterCidr, "--cluster-cidr").join(",") }),
     ...(flags.masqueradeAll === undefined ? {} : { masqueradeAll: true }),
     ...(flags.proxyMode === undefined ? {} : { mode: flags.proxyMode }),
   };
@@ -115,8 +124,14 @@ async function prepare(flags: Flags): Promise<Prepared> {
   return { objects: all, config, node, serviceCidrs: serviceCidrsOf(flags) };
 }
 
-function serviceCidrsOf(flags: Flags): readonly string[] {
-  return flags.serviceCidr.length > 0 ? flags.serviceCidr : ["10.96.0.0/12"];
+/** What stands on the command line, checked there. */
+function cidrsOf(text: string, option: string): CidrPair {
+  return parseCidrPair(text, option, "command line");
+}
+
+/** Given together with a comma, or one by one. */
+function serviceCidrsOf({ serviceCidr }: Flags): CidrPair {
+  return cidrsOf(serviceCidr.length > 0 ? serviceCidr.join(",") : "10.96.0.0/12", "--service-cidr");
 }
 
 /** Services get the addresses and slices that the API server and the controllers would give them. */
@@ -126,7 +141,12 @@ async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<r
   const serviceCidrs = serviceCidrsOf(flags);
   const salt = saltOf(flags.seed);
   const controllers = [new ServiceController(store, salt, { serviceCidrs }), new EndpointSliceController(store, salt)];
-  await new Manager(store, controllers).settle();
+  try {
+    await new Manager(store, controllers).settle();
+  } catch (cause) {
+    if (cause instanceof ClusterError) throw new UsageError(cause.message, { cause });
+    throw cause;
+  }
   return [...store.list("Service"), ...store.list("EndpointSlice"), ...store.list("Node")];
 }
 

@@ -13,16 +13,16 @@ const EXAMPLES = "10.244.0.0/16 or fd00:10:244::/56";
 const DNS_ADDRESS = 10;
 
 /** Throws InputError naming the setting. */
-export function parseCidrPair(text: string, field: string): CidrPair {
+export function parseCidrPair(text: string, field: string, file: string = "settings"): CidrPair {
   const parts = text.split(",").map((part) => part.trim());
   const cidrs = parts.map((part) => {
     const cidr = parseCidr(part);
-    if (cidr === null) throw refused(field, part, `a CIDR such as ${EXAMPLES}`);
+    if (cidr === null) throw refused(field, part, `a CIDR such as ${EXAMPLES}`, file);
     return cidr;
   });
   const [first, second] = cidrs;
   if (cidrs.length > 2 || (first !== undefined && first.family === second?.family))
-    throw refused(field, text, "one CIDR, or one of each family with a comma");
+    throw refused(field, text, "one CIDR, or one of each family with a comma", file);
   return cidrs.map(formatCidr);
 }
 
@@ -55,6 +55,6 @@ function cidrOf(text: string): Cidr {
   return parseCidr(text) as Cidr;
 }
 
-function refused(field: string, found: string, expected: string): InputError {
-  return new InputError({ file: "settings", line: 0, field, found: found === "" ? "nothing" : found, expected });
+function refused(field: string, found: string, expected: string, file: string = "settings"): InputError {
+  return new InputError({ file, line: 0, field, found: found === "" ? "nothing" : found, expected });
 }

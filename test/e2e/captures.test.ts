@@ -26,7 +26,11 @@ function tshark(file: string, ...args: readonly string[]): string[] {
 }
 
 const BAD =
-  "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || icmp.checksum.status == 0";
+  "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0 || icmp.checksum.status == 0 || icmpv6.checksum.status == 0";
+const DUAL = [
+  ...["--cluster-cidr", "fd00:10:244::/56,10.244.0.0/16"],
+  ...["--service-cidr", "fd00:10:96::/112,10.96.0.0/12"],
+];
 
 describe("captures in tshark", () => {
   beforeEach((ctx) => {
@@ -44,6 +48,44 @@ describe("captures in tshark", () => {
     podwire(["capture", "deploy/frontend", to, ...options, "-f", "examples/shop", "-w", file]);
     expect(tshark(file).length).toBeGreaterThan(4);
     expect(tshark(file, "-Y", BAD)).toEqual([]);
+  });
+
+  it.each([
+    ["an HTTP request through a ClusterIP", ["svc/backend:80"], "ipv6 && tcp.port == 8080"],
+    ["an HTTP request to a name, DNS over UDP", ["backend:80"], "ipv6 && dns.aaaa"],
+    ["an echo", ["pod/cart-0", "--protocol", "icmp"], "icmpv6.type == 129"],
+    ["a refused connection", ["pod/cart-0:81"], "ipv6 && tcp.flags.reset == 1"],
+    ["an HTTP request to an IPv4 address", ["pod/cart-0:80", "-4"], "ip && !ipv6 && tcp.port == 80"],
+  ])("dual stack, %s: every frame at every interface is sound", (name, args, filter) => {
+    const file = join(dir, `dual-${name.replaceAll(/\W/g, "-")}.pcapng`);
+    const [to = "", ...options] = args;
+    podwire(["capture", "deploy/frontend", to, ...options, ...DUAL, "-f", "examples/shop", "-w", file]);
+    expect(tshark(file, "-Y", filter).length).toBeGreaterThan(2);
+    expect(tshark(file, "-Y", BAD)).toEqual([]);
+  });
+
+  it("shows IPv6 packets inside tunnels over IPv6, each family by its own device", () => {
+    const file = join(dir, "dual-places.pcapng");
+    podwire(["trace", "deploy/frontend", "svc/backend:80", ...DUAL, "-f", "examples/shop", "--pcap", file]);
+    const fields = [
+      "-T",
+      "fields",
+      "-e",
+      "frame.interface_name",
+      "-e",
+      "ipv6.dst",
+      "-e",
+      "vxlan.vni",
+      "-e",
+      "tcp.dstport",
+    ];
+    const syn = "vxlan && tcp.flags.syn == 1 && tcp.flags.ack == 0";
+    const inner = tshark(file, "-Y", syn, ...fields);
+    expect(inner.length).toBeGreaterThan(0);
+    for (const line of inner) expect(line).toMatch(/^node-\d\/eth0\tfd00:192:168::\d+,fd00:10:244:\w+::\w+\t1\t8080$/);
+    const places = new Set(tshark(file, "-Y", "ipv6", "-T", "fields", "-e", "frame.interface_name"));
+    expect(places).toContain("node-1/flannel-v6.1");
+    expect(places).not.toContain("node-1/flannel.1");
   });
 
   it("shows the pod's veth, the bridge, flannel.1 and the underlay by name, and the packet inside the tunnel", () => {

@@ -141,6 +141,43 @@ describe("bad input", () => {
     expect(run.code).toBe(2);
   });
 
+  it.each([
+    ["10.1.0.0/16,10.2.0.0/16", "clusterCidr: found 10.1.0.0/16,10.2.0.0/16, expected one CIDR, or one of each family"],
+    ["10.244.0.0/16,fd00::/200", "clusterCidr: found fd00::/200, expected a CIDR such as"],
+    ["10.96.4.0/24", "serviceCidr: found 10.96.0.0/12, expected a CIDR apart from clusterCidr, 10.96.4.0/24"],
+    ["10.244.0.0/23", "no free /24 for it (2 of 2 in use)"],
+  ])("pods in %s", (cidrs, message) => {
+    const run = podwire(["trace", "node/node-1", "node/node-2", ...SHOP, "--cluster-cidr", cidrs]);
+    expect(run.stderr).toContain(message);
+    expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect(run.code).toBe(2);
+  });
+
+  it.each([
+    [["--service-cidr", "10.96.0.0"], "command line: --service-cidr: found 10.96.0.0, expected a CIDR such as"],
+    [["--cluster-cidr", "fd00:1::/56,fd00:2::/56"], "command line: --cluster-cidr: found fd00:1::/56,fd00:2::/56"],
+    [["--node-address", "node-1"], "option --node-address: found node-1, expected an IP address"],
+  ])("of proxy render: %j", (args, message) => {
+    const run = podwire(["proxy", "render", ...SHOP, ...args]);
+    expect(run.stderr).toContain(message);
+    expect(run.code).toBe(2);
+  });
+
+  it("a clusterCidr in a settings file, with its line", () => {
+    const run = podwire([
+      "trace",
+      "node/node-1",
+      "node/node-2",
+      ...SHOP,
+      "--config",
+      file("c.yaml", "nodes: 3\nclusterCidr: 10.0.0.0/8,x\n"),
+    ]);
+    expect(run.stderr).toContain(
+      'c.yaml:2: clusterCidr: found "10.0.0.0/8,x", expected one CIDR, or one of each family',
+    );
+    expect(run.code).toBe(2);
+  });
+
   it("an unknown setting in a settings file", () => {
     const run = podwire([
       "trace",
@@ -170,6 +207,19 @@ describe("files of other tools", () => {
     );
     const run = podwire(["proxy", "eval", "--rules", rules, "-o", "json", "TCP 10.0.0.1:1 > 10.9.9.9:80"]);
     expect(JSON.parse(run.stdout)).toMatchObject({ verdict: "dnat", endpoints: ["10.1.1.1:8080"] });
+  });
+
+  it("those of ip6tables-save too, and flows of one family at a time", () => {
+    const rules = file(
+      "dnat.v6",
+      "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d fd00:9::9/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:1::1]:8080\nCOMMIT\n",
+    );
+    const flow = "TCP [fd00::1]:1 > [fd00:9::9]:80";
+    const run = podwire(["proxy", "eval", "--rules", rules, "-o", "json", flow]);
+    expect(JSON.parse(run.stdout)).toMatchObject({ verdict: "dnat", endpoints: ["[fd00:1::1]:8080"] });
+    const both = podwire(["proxy", "eval", "--rules", rules, flow, "TCP 10.0.0.1:1 > 10.0.0.2:80"]);
+    expect(both.stderr).toContain("flow: family: found TCP 10.0.0.1:1 > 10.0.0.2:80, expected an IPv6 flow");
+    expect(both.code).toBe(2);
   });
 
   it("a capture is read back and filtered, and one cut short is named with its offset", () => {

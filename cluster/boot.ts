@@ -105,6 +105,8 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   const { proxyConfig = {} } = options;
   const proxyMode = options.proxyMode ?? proxyConfig.mode ?? "iptables";
   const { objects, warnings } = loadManifests(options.sources);
+  for (const { object, origin } of objects)
+    origins.set(`${object.kind}/${object.metadata.namespace ?? ""}/${object.metadata.name}`, origin);
   const given = objects.map((o) => o.object).filter((o): o is Node => o.kind === "Node");
   const plan = addressPlan(given, options.nodes, families);
   checkNetworks(clusterCidrs, serviceCidrs, plan.networks);
@@ -191,9 +193,7 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
 
   let done = 0;
   for (const { object, origin } of objects) {
-    const namespace = object.metadata.namespace ?? "";
     options.progress?.("objects", ++done, objects.length);
-    origins.set(`${object.kind}/${namespace}/${object.metadata.name}`, origin);
     if (object.kind !== "Node") await put(store, object, origin);
   }
   await manager.settle();

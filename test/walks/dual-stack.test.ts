@@ -198,6 +198,13 @@ describe("what cannot be", () => {
     await expect(clusterOf(options)).rejects.toThrow(message);
   });
 
+  it("a Node that brings pod CIDRs of its own, and not one of each family", async () => {
+    const node = "apiVersion: v1\nkind: Node\nmetadata: {name: own}\nspec: {podCIDR: 10.244.7.0/24}";
+    await expect(clusterOf(PODS, node)).rejects.toThrow(
+      /dual\.yaml:4: spec\.podCIDRs: found Node own: .*node "own" ipv6 pod cidr not assigned, expected a CIDR such as/,
+    );
+  });
+
   it("a Service that needs two families on a cluster of one", async () => {
     const text = service("two", "ipFamilyPolicy: RequireDualStack, selector: {app: a}");
     await expect(clusterOf({}, text)).rejects.toThrow(

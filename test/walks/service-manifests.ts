@@ -139,6 +139,7 @@ export function manifests(family: Family): string {
       `status: {loadBalancer: {ingress: [{ip: '${proxied}', ipMode: Proxy}]}}`,
     ),
     service("outside", `${BOTH}, externalIPs: ['${external}'], ports: [${WEB}}]`),
+    service("two", `type: LoadBalancer, ${BOTH}, ipFamilyPolicy: PreferDualStack, ports: [${WEB}, nodePort: 30087}]`),
     service("nobody", `type: NodePort, selector: {app: nobody}, ports: [${WEB}, nodePort: 30086}]`),
     service("headless", `${BOTH}, clusterIP: None, ports: [${WEB}}]`),
     service("alias", "type: ExternalName, externalName: both.default.svc.cluster.local"),

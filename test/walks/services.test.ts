@@ -177,6 +177,17 @@ describe.each(WALK_CASES)("Services in %s", (_name, { mode: proxyMode, family })
     );
   });
 
+  it("dual stack: each address leads to the endpoints of its family (userspace mode, and IPv4 here: one family)", async () => {
+    const { clusterIPs = [], ipFamilies = [] } = service("two")?.spec ?? {};
+    const balancers = service("two")?.status?.loadBalancer?.ingress ?? [];
+    expect(ipFamilies).toEqual(family === 4 ? ["IPv4"] : userspace ? ["IPv6"] : ["IPv6", "IPv4"]);
+    expect([clusterIPs.length, balancers.length]).toEqual([ipFamilies.length, ipFamilies.length]);
+    for (const ip of clusterIPs) expect(await reach("pod/c3", at(ip, 80))).toEqual(inMode(BOTH));
+    for (const { ip = "" } of balancers) expect(await reach("external", at(ip, 80))).toEqual(BOTH_MASQ);
+    for (const to of cluster.nodes.get("node-1")?.ips ?? [])
+      expect(await reach("external", at(to, 30087))).toEqual(BOTH_MASQ);
+  });
+
   it("no endpoints: refused", async () => {
     expect(await reach("pod/c3", "svc/nobody:web")).toEqual(["rejected"]);
     expect(await reach("external", "node/node-1:30086")).toEqual(["rejected"]);

@@ -3,6 +3,7 @@
  * (flannel.alpha.coreos.com/*).
  */
 import { hashText } from "../../../dataplane/sim/random.ts";
+import { ClusterError } from "../../api/cluster-error.ts";
 import { contains, type Family, familyOf, parseCidr, parseIp } from "../../api/ip.ts";
 import { type Node, podCidrs } from "../../api/node.ts";
 import { isMapping } from "../../api/schema.ts";
@@ -36,13 +37,14 @@ const WORDS: Readonly<Record<Family, Words>> = {
 export function subnetOf(node: Node, network: FlannelNetwork): string {
   const { family } = network.cidr;
   const subnet = podCidrs(node).find((c) => familyOf(c) === family);
+  const refuse = (message: string): never => {
+    throw new ClusterError("CidrInvalid", message, node, ["spec", "podCIDRs"]);
+  };
   if (subnet === undefined)
-    throw new Error(`node "${node.metadata.name}" ${family === 4 ? "" : "ipv6 "}pod cidr not assigned`);
+    return refuse(`node "${node.metadata.name}" ${family === 4 ? "" : "ipv6 "}pod cidr not assigned`);
   const cidr = parseCidr(subnet);
   if (cidr === null || cidr.bits < network.cidr.bits || !contains(network.cidr, { family, value: cidr.base }))
-    throw new Error(
-      `node "${node.metadata.name}": podCIDR ${subnet} is not in flannel's ${family === 4 ? "Network" : "IPv6Network"} ${network.text}`,
-    );
+    return refuse(`podCIDR ${subnet} is not in flannel's ${family === 4 ? "Network" : "IPv6Network"} ${network.text}`);
   return subnet;
 }
 

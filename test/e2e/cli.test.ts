@@ -163,31 +163,13 @@ describe("bad input", () => {
     expect(run.code).toBe(2);
   });
 
-  it("a clusterCidr in a settings file, with its line", () => {
-    const run = podwire([
-      "trace",
-      "node/node-1",
-      "node/node-2",
-      ...SHOP,
-      "--config",
-      file("c.yaml", "nodes: 3\nclusterCidr: 10.0.0.0/8,x\n"),
-    ]);
-    expect(run.stderr).toContain(
-      'c.yaml:2: clusterCidr: found "10.0.0.0/8,x", expected one CIDR, or one of each family',
-    );
-    expect(run.code).toBe(2);
-  });
-
-  it("an unknown setting in a settings file", () => {
-    const run = podwire([
-      "trace",
-      "node/node-1",
-      "node/node-2",
-      ...SHOP,
-      "--config",
-      file("s.yaml", "nodes: 3\ncolour: red\n"),
-    ]);
-    expect(run.stderr).toContain("s.yaml:2: colour: found an unknown setting");
+  it.each([
+    ["colour: red", "colour: found an unknown setting"],
+    ["clusterCidr: 10.0.0.0/8,x", 'clusterCidr: found "10.0.0.0/8,x", expected one CIDR, or one of each family'],
+  ])("a settings file that says %s", (line, message) => {
+    const settings = file("s.yaml", `nodes: 3\n${line}\n`);
+    const run = podwire(["trace", "node/node-1", "node/node-2", ...SHOP, "--config", settings]);
+    expect(run.stderr).toContain(`s.yaml:2: ${message}`);
     expect(run.code).toBe(2);
   });
 });

@@ -54,6 +54,8 @@ describe.each(WALK_CASES)("settings in %s", (_name, walk) => {
     expect(await reach(chosen, "external", "node/node-2:30080")).toEqual(MASQ);
     // userspace mode did not look at it when it wrote rules.
     expect(await reach(chosen, "external", "node/node-1:30080")).toEqual(userspace ? MASQ : ["rejected"]);
+    const other = await clusterWith(walk, { nodePortAddresses: [family === 4 ? "fd00::/64" : "10.9.9.0/24"] });
+    expect(await reach(other, "external", "node/node-1:30080")).toEqual(MASQ);
     const gateway = family === 4 ? "10.244.3.1" : "[fd00:10:244:3::1]";
     const primary = await clusterWith(walk, { nodePortAddresses: ["primary"] });
     expect(await reach(primary, "external", "node/node-1:30080")).toEqual(MASQ);

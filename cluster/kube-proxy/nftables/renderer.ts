@@ -176,7 +176,8 @@ export class NftablesRenderer {
     const wanted = config.nodePortAddresses;
     if (wanted.length === 0 || wanted.includes("primary")) return own.slice(0, 1);
     const cidrs = wanted.flatMap((c) => parseCidr(c) ?? []).filter((c) => c.family === family);
-    if (cidrs.some((c) => c.bits === 0)) return "all";
+    // CIDRs of the other family alone say nothing of this one.
+    if (cidrs.length === 0 || cidrs.some((c) => c.bits === 0)) return "all";
     return own.filter((text) => {
       const ip = parseIp(text);
       return ip !== null && cidrs.some((c) => contains(c, ip));

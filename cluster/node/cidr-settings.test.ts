@@ -35,6 +35,8 @@ describe("CIDR settings", () => {
     [["192.168.0.0/16"], ["10.96.0.0/12"], "clusterCidr: found 192.168.0.0/16, expected a CIDR apart from the nodes'"],
     [["fd00:192:168::/56"], ["fd00:96::/112"], "expected a CIDR apart from the nodes' network, fd00:192:168::/64"],
     [["10.244.0.0/16"], ["10.96.0.0/29"], "serviceCidr: found 10.96.0.0/29, expected a CIDR of /28 at least"],
+    [["fd00::/40"], ["fd01:96::/112"], "clusterCidr: found fd00::/40, expected an IPv6 CIDR of /48 to /64, each node"],
+    [["fd00:1::/80"], ["fd01:96::/112"], "clusterCidr: found fd00:1::/80, expected an IPv6 CIDR of /48 to /64"],
     [["fd00:1::/56"], ["fd00:96::/125"], "serviceCidr: found fd00:96::/125, expected a CIDR of /124 at least"],
   ])("of pods %j and Services %j do not go together", (pods, services, message) => {
     const nodes = ["192.168.0.0/24", "fd00:192:168::/64"].flatMap((text) => parseCidr(text) ?? []);

@@ -11,6 +11,9 @@ export type CidrPair = readonly string[];
 const EXAMPLES = "10.244.0.0/16 or fd00:10:244::/56";
 /** kube-dns has the tenth address of the service CIDR. */
 const DNS_ADDRESS = 10;
+/** What a node gets, and the largest IPv6 range that kube-controller-manager divides (16 bits of nodes). */
+const NODE_BITS = 64;
+const LARGEST = 48;
 
 /** Throws InputError naming the setting. */
 export function parseCidrPair(text: string, field: string, file: string = "settings"): CidrPair {
@@ -39,6 +42,15 @@ export function checkNetworks(clusterCidrs: CidrPair, serviceCidrs: CidrPair, no
     const dns = parseIp(nth(cidr, DNS_ADDRESS));
     if (dns === null || !contains(cidr, dns))
       throw refused("serviceCidr", text, `a CIDR of /${cidr.family === 4 ? 28 : 124} at least`);
+  }
+  for (const text of clusterCidrs) {
+    const { family, bits } = cidrOf(text);
+    if (family === 6 && (bits < LARGEST || bits > NODE_BITS))
+      throw refused(
+        "clusterCidr",
+        text,
+        `an IPv6 CIDR of /${LARGEST} to /${NODE_BITS}, each node gets a /${NODE_BITS} of it`,
+      );
   }
   const all: [string, Cidr][] = [
     ...nodes.map((cidr): [string, Cidr] => ["the nodes' network", cidr]),

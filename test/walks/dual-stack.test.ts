@@ -149,6 +149,41 @@ describe("a dual-stack cluster", () => {
     expect(cluster.exec("a", ["ping", "-c", "1", "-s", "1383", ip]).stdout).toContain("Packet too big: mtu=1430");
   });
 
+  it("carries what is longer than the tunnel takes, at the MTU that the node tells", () => {
+    const text = "0123456789".repeat(900);
+    for (const flag of ["-4", "-6"])
+      expect(cluster.exec("a", ["curl", flag, `http://prefer/echo?msg=${text}`]).stdout).toBe(text);
+  });
+
+  it("follows a Service that becomes dual stack, and single stack again", async () => {
+    const changing = await clusterOf(PODS);
+    const given = changing.store.get("Service", "default", "plain");
+    if (given === undefined) throw new Error("there is no Service plain");
+    const { clusterIP, clusterIPs, ipFamilies, ...spec } = given.spec;
+    const change = (ipFamilyPolicy: Service["spec"]["ipFamilyPolicy"]): Promise<void> =>
+      changing.apply([
+        { ...given, metadata: { name: "plain", namespace: "default" }, spec: { ...spec, ipFamilyPolicy } } as Service,
+      ]);
+    const state = () => ({
+      families: specOf(changing, "plain")?.ipFamilies,
+      slices: changing.store
+        .list("EndpointSlice", { labels: { "kubernetes.io/service-name": "plain" } })
+        .map((s) => s.addressType)
+        .sort(),
+      names: changing.exec("a", ["nslookup", "plain"]).stdout.match(/^Address: .*$/gm)?.length,
+    });
+    const single = { families: ["IPv4"], slices: ["IPv4"], names: 1 };
+    expect(state()).toEqual(single);
+    await change("PreferDualStack");
+    expect(state()).toEqual({ families: ["IPv4", "IPv6"], slices: ["IPv4", "IPv6"], names: 2 });
+    expect(specOf(changing, "plain")?.clusterIP).toBe(clusterIP);
+    const six = `[${specOf(changing, "plain")?.clusterIPs?.[1]}]:80`;
+    expect((await changing.trace("pod/a", six)).result.deliveredTo?.name).toBe("b");
+    await change("SingleStack");
+    expect(state()).toEqual(single);
+    expect((await changing.trace("pod/a", six)).result.deliveredTo?.name).toBe("external");
+  });
+
   it("gives a load balancer an address of each family", async () => {
     const ingress = cluster.store.get("Service", "default", "both")?.status?.loadBalancer?.ingress ?? [];
     expect(ingress.map((i) => i.ip)).toEqual([

@@ -6,8 +6,8 @@ import { formatIp, type IpKey, isKey6, parseIp } from "../../dataplane/wire/ip-k
 import { type Family, parseIp as parseApiIp } from "../api/ip.ts";
 import type { ResolvConf } from "../dns/resolv-conf.ts";
 import { reverseName } from "../dns/zone.ts";
-import { familiesHere, type Resolution, resolve, resolveReverse } from "./dns-client.ts";
-import { fetchHttp } from "./http-client.ts";
+import { familiesHere, resolve, resolveReverse } from "./dns-client.ts";
+import { fetchHttp, type HttpOutcome } from "./http-client.ts";
 
 export type ToolResult = { readonly stdout: string; readonly stderr: string; readonly exitCode: number };
 
@@ -31,14 +31,23 @@ export function runTool(ns: NetNs, argv: readonly string[], conf: ResolvConf): T
   }
 }
 
-/** The address to talk to: one of the families that the options -4 and -6 leave. */
-function addressOf(ns: NetNs, host: string, conf: ResolvConf, { values }: Parsed): IpKey | Resolution {
+/** The addresses to talk to, the best first: of the families that the options -4 and -6 leave. */
+function addressesOf(ns: NetNs, host: string, conf: ResolvConf, { values }: Parsed): readonly IpKey[] {
   const families: readonly Family[] = values.has("-4") ? [4] : values.has("-6") ? [6] : familiesHere(ns);
   const literal = parseIp(host);
-  if (literal !== undefined)
-    return values.has(isKey6(literal) ? "-4" : "-6") ? { ok: false, code: "NODATA", asked: host } : literal;
+  if (literal !== undefined) return values.has(isKey6(literal) ? "-4" : "-6") ? [] : [literal];
   const found = resolve(ns, host, conf, families);
-  return found.ok ? (parseIp(found.addresses[0] ?? "") ?? found) : found;
+  return found.ok ? found.addresses.flatMap((text) => parseIp(text) ?? []) : [];
+}
+
+/** From the first address that lets us connect; what the last one said where none does. */
+function fetchFrom(ns: NetNs, addresses: readonly IpKey[], { port, host, path }: Url): HttpOutcome {
+  let got: HttpOutcome = { ok: false, error: "EHOSTUNREACH", connected: false };
+  for (const address of addresses) {
+    got = fetchHttp(ns, address, port, host, path);
+    if (got.ok || got.connected) break;
+  }
+  return got;
 }
 
 type Parsed = {
@@ -71,9 +80,8 @@ function ping(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   const host = rest[0];
   if (bad !== null || host === undefined)
     return usage("ping", bad === null ? "no destination" : `unknown option ${bad}`);
-  const target = addressOf(ns, host, conf, parsed);
-  if (typeof target !== "number")
-    return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
+  const [target] = addressesOf(ns, host, conf, parsed);
+  if (target === undefined) return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
   const count = Math.max(1, Math.min(1000, Number(values.get("-c") ?? 4)));
   const size = Math.max(0, Math.min(65507, Number(values.get("-s") ?? 56)));
   const ttl = Number(values.get("-t") ?? 64);
@@ -163,11 +171,11 @@ function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   const url = parseUrl(rest[0] ?? "");
   if (url === null)
     return { stdout: "", stderr: "curl: (3) URL rejected: only http://HOST[:PORT][/PATH] is emulated\n", exitCode: 3 };
-  const target = addressOf(ns, withoutBrackets(url.host), conf, parsed);
-  if (typeof target !== "number") {
+  const addresses = addressesOf(ns, withoutBrackets(url.host), conf, parsed);
+  if (addresses.length === 0) {
     return { stdout: "", stderr: `curl: (6) Could not resolve host: ${url.host}\n`, exitCode: 6 };
   }
-  const got = fetchHttp(ns, target, url.port, url.host, url.path);
+  const got = fetchFrom(ns, addresses, url);
   if (!got.ok) {
     const timeout = got.error === "ETIMEDOUT";
     const text = timeout
@@ -190,9 +198,9 @@ function wget(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   if (bad !== null) return usage("wget", `option ${bad}: is not emulated`);
   const url = parseUrl(rest.find((word) => word !== "-") ?? "");
   if (url === null) return usage("wget", "only http://HOST[:PORT][/PATH] is emulated");
-  const target = addressOf(ns, withoutBrackets(url.host), conf, parsed);
-  if (typeof target !== "number") return { stdout: "", stderr: `wget: bad address '${url.host}'\n`, exitCode: 1 };
-  const got = fetchHttp(ns, target, url.port, url.host, url.path);
+  const addresses = addressesOf(ns, withoutBrackets(url.host), conf, parsed);
+  if (addresses.length === 0) return { stdout: "", stderr: `wget: bad address '${url.host}'\n`, exitCode: 1 };
+  const got = fetchFrom(ns, addresses.slice(0, 1), url);
   if (!got.ok) {
     const text = got.error === "ETIMEDOUT" ? "download timed out" : `can't connect to remote host: ${got.error}`;
     return { stdout: "", stderr: `wget: ${text}\n`, exitCode: 1 };

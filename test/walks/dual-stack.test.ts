@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import type { Service } from "../../cluster/api/service.ts";
 import type { ClusterOptions } from "../../cluster/boot.ts";
 import { Cluster } from "../../library/index.ts";
+import { givenSlice } from "./service-manifests.ts";
 
 const PODS = { clusterCidr: "10.244.0.0/16,fd00:10:244::/56", serviceCidr: "10.96.0.0/12,fd00:10:96::/112" };
 const SIX_FIRST = { clusterCidr: "fd00:10:244::/56,10.244.0.0/16", serviceCidr: "fd00:10:96::/112,10.96.0.0/12" };
@@ -40,6 +41,7 @@ const MANIFESTS = [
   ONE_FAMILY,
   service("six", "selector: {app: b}, ipFamilies: [IPv6]"),
   service("both", "type: LoadBalancer, selector: {app: b}, ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6, IPv4]"),
+  service("half", "ipFamilyPolicy: PreferDualStack"),
   service("headless", "clusterIP: None, selector: {web: 'yes'}, ipFamilyPolicy: PreferDualStack"),
 ].join("\n---\n");
 
@@ -141,6 +143,13 @@ describe("a dual-stack cluster", () => {
     const ip = cluster.store.get("Pod", "default", "b")?.status?.podIPs?.[1]?.ip ?? "";
     expect(cluster.exec("a", ["ping", "-c", "1", ip]).stdout).toContain(`64 bytes from ${ip}: icmp_seq=1 ttl=62`);
     expect(cluster.exec("a", ["ping", "-c", "1", "-t", "1", ip]).stdout).toContain("Time exceeded: Hop limit");
+  });
+
+  it("falls back to the other family where one has nobody, as curl does", async () => {
+    const ip = cluster.store.get("Pod", "default", "b")?.status?.podIPs?.[0]?.ip ?? "";
+    await cluster.apply([givenSlice("half", 8080, [{ ip, node: "node-2" }])]);
+    expect(cluster.exec("a", ["curl", "-6", "http://half/hostname"]).exitCode).toBe(7);
+    expect(cluster.exec("a", ["curl", "http://half/hostname"]).stdout).toBe("b");
   });
 
   it("tells the path MTU of the tunnel over IPv6, 20 octets less than the pods' own", () => {

@@ -50,11 +50,12 @@ export class IndexedEvaluator {
     const base = table.base[p.hook] as ChainState | null;
     if (base === null) return NF_ACCEPT;
     if (!hasWholeHeader(p)) return this.#linear.run(table, p);
-    const code = table.code;
+    const { code } = table;
+    const { arena } = code;
     const { src, dst, proto } = p;
     let slot = base.slot === 0 ? code.slotOf(base) : base.slot;
-    let block = (code.blocks[slot] as number) || code.write(slot);
-    let words = code.words;
+    let block = (arena.blocks[slot] as number) || code.write(slot);
+    let words = arena.words;
     let length = words[block] as number;
     let state = base;
     let index: ChainIndex | null = null;
@@ -69,22 +70,28 @@ export class IndexedEvaluator {
       first = 0;
       this.#enter(index, p, 0);
     }
-    for (;;) {
+    let examined = 0;
+    let linear = 0;
+    let verdict: number = NF_ACCEPT;
+    walk: for (;;) {
       const i = index === null ? last + 1 : this.#next(index, p, depth, last);
       if (i >= length) {
-        p.linear += length - 1 - last;
-        if (depth === 0) return policy(table, base, p);
+        linear += length - 1 - last;
+        if (depth === 0) {
+          verdict = policy(table, base, p);
+          break;
+        }
         depth--;
         slot = this.#slots[depth] as number;
         last = this.#last[depth] as number;
-        block = (code.blocks[slot] as number) || code.write(slot);
-        words = code.words;
+        block = (arena.blocks[slot] as number) || code.write(slot);
+        words = arena.words;
         records = words;
         length = words[block] as number;
         first = block + HEAD;
         index = null;
         if (length < 0) {
-          state = code.states[slot] as ChainState;
+          state = arena.owners[slot] as ChainState;
           index = indexOf(state.chain) as ChainIndex;
           length = state.chain.rules.length;
           records = index.records;
@@ -92,22 +99,23 @@ export class IndexedEvaluator {
         }
         continue;
       }
-      p.linear += i - last;
-      p.examined++;
+      linear += i - last;
+      examined++;
       last = i;
       const at = first + i * RECORD;
       const head = records[at + R_HEAD] as number;
       if ((head & H_SLOW) !== 0) {
         if (!matches(ruleAt(code, slot, i), p)) {
-          if (p.hotdrop) return NF_DROP;
-          continue;
+          if (!p.hotdrop) continue;
+          verdict = NF_DROP;
+          break;
         }
       } else if (!headerMatches(records, at, head, src, dst, proto) || !matchHolds(records, at + R_MATCH, head, p)) {
         continue;
       }
       if (index === null) {
         const c = countersAt(block, length) + i * 2;
-        const doubles = code.doubles;
+        const doubles = arena.doubles;
         doubles[c] = (doubles[c] as number) + 1;
         doubles[c + 1] = (doubles[c + 1] as number) + p.end - p.network;
       } else {
@@ -118,36 +126,41 @@ export class IndexedEvaluator {
         case DO_NOTHING:
           continue;
         case DO_ACCEPT:
-          return NF_ACCEPT;
+          break walk;
         case DO_DROP:
-          return NF_DROP;
+          verdict = NF_DROP;
+          break walk;
         case DO_RETURN:
           // As if the chain ended here, with nothing more looked at.
           last = length - 1;
           index = null;
           continue;
         case DO_TARGET: {
-          const verdict = runRecord(records, at + R_TARGET, (head >> TARGET_SHIFT) & 7, code, slot, i, p);
-          if (verdict !== CONTINUE) return verdict;
-          continue;
+          const answer = runRecord(records, at + R_TARGET, (head >> TARGET_SHIFT) & 7, code, slot, i, p);
+          if (answer === CONTINUE) continue;
+          verdict = answer;
+          break walk;
         }
         case DO_JUMP:
-          if (depth === DEPTH) return NF_DROP;
+          if (depth === DEPTH) {
+            verdict = NF_DROP;
+            break walk;
+          }
           this.#slots[depth] = slot;
           this.#last[depth] = i;
           depth++;
       }
       slot = index === null ? (records[at + R_JUMP] as number) : (state.jumps?.[i] ?? 0);
       if (slot === 0) slot = resolve(table, index === null ? (words[block + 1] as number) : state.slot, i, at);
-      block = (code.blocks[slot] as number) || code.write(slot);
-      words = code.words;
+      block = (arena.blocks[slot] as number) || code.write(slot);
+      words = arena.words;
       records = words;
       length = words[block] as number;
       first = block + HEAD;
       index = null;
       last = -1;
       if (length < 0) {
-        state = code.states[slot] as ChainState;
+        state = arena.owners[slot] as ChainState;
         index = indexOf(state.chain) as ChainIndex;
         length = state.chain.rules.length;
         records = index.records;
@@ -155,6 +168,9 @@ export class IndexedEvaluator {
         this.#enter(index, p, depth);
       }
     }
+    p.examined += examined;
+    p.linear += linear;
+    return verdict;
   }
 
   #enter(index: ChainIndex, p: NfPacket, depth: number): void {
@@ -173,15 +189,15 @@ export class IndexedEvaluator {
 }
 
 function ruleAt(code: TableCode, slot: number, i: number): Rule {
-  return (code.states[slot] as ChainState).chain.rules[i] as Rule;
+  return (code.arena.owners[slot] as ChainState).chain.rules[i] as Rule;
 }
 
 /** The slot that a rule's jump leads to, kept for the next packet: in the record, or, of a chain with an index, beside it. */
 function resolve(table: TableState, from: number, i: number, at: number): number {
   const { code } = table;
-  const state = code.states[from] as ChainState;
+  const state = code.arena.owners[from] as ChainState;
   const slot = code.slotOf(destination(table, state, i, (state.chain.rules[i] as Rule).chain));
-  if (code.counts(from)) code.words[at + R_JUMP] = slot;
+  if (code.counts(from)) code.arena.words[at + R_JUMP] = slot;
   else {
     state.jumps ??= new Int32Array(state.chain.rules.length);
     state.jumps[i] = slot;
@@ -190,7 +206,7 @@ function resolve(table: TableState, from: number, i: number, at: number): number
 }
 
 function report(table: TableState, slot: number, i: number, p: NfPacket): void {
-  const { chain } = table.code.states[slot] as ChainState;
+  const { chain } = table.code.arena.owners[slot] as ChainState;
   p.traced?.push({ table: table.name, chain: chain.name, number: i + 1, text: (chain.rules[i] as Rule).text });
 }
 

@@ -9,6 +9,7 @@
  * index, which namespaces share, and their counters in the ChainState.
  */
 import { indexOf } from "./chain-index.ts";
+import { CodeArena } from "./code-arena.ts";
 import { RECORD, writeRecord } from "./rule-record.ts";
 import type { Rule } from "./rules.ts";
 import type { ChainState } from "./table.ts";
@@ -21,130 +22,73 @@ function sizeOf(rules: number): number {
   return HEAD + rules * (RECORD + COUNTERS);
 }
 
-const FIRST_WORDS = 1024;
+/** Where the counters of a block's rules are, among the doubles. */
+export function countersAt(block: number, rules: number): number {
+  return (block + HEAD + rules * RECORD) >> 1;
+}
 
 export class TableCode {
-  words: Int32Array = new Int32Array(FIRST_WORDS);
-  /** The same octets, where counters are. */
-  doubles: Float64Array = new Float64Array(this.words.buffer);
-  /** By slot: where the chain's block is, 0 while it is not written; and the chain. Slot 0 is none. */
-  blocks: Int32Array = new Int32Array(64);
-  readonly states: (ChainState | null)[] = [null];
-  readonly #slots: number[] = [];
-  /** Words in use, and those of blocks that were given back, with where these are, by the number of their rules. */
-  #used = HEAD;
-  #wasted = 0;
-  readonly #holes: Map<number, number[]> = new Map();
+  readonly arena: CodeArena<ChainState> = new CodeArena((state) => state.unwrite());
 
   /** The chain's slot, given to it if it has none. */
   slotOf(state: ChainState): number {
-    if (state.slot !== 0) return state.slot;
-    const slot = this.#slots.pop() ?? this.states.length;
-    this.states[slot] = state;
-    if (slot >= this.blocks.length) {
-      const blocks = new Int32Array(this.blocks.length * 2);
-      blocks.set(this.blocks);
-      this.blocks = blocks;
+    if (state.slot === 0) {
+      state.slot = this.arena.enter(state);
+      state.code = this;
     }
-    state.slot = slot;
-    state.code = this;
-    return slot;
-  }
-
-  /** The chain is gone. */
-  leave(slot: number): void {
-    this.states[slot] = null;
-    this.#slots.push(slot);
+    return state.slot;
   }
 
   /** Writes the block of a slot's chain, with the counters that the chain has, and answers where it is. */
   write(slot: number): number {
-    const { chain, counters } = this.states[slot] as ChainState;
+    const { arena } = this;
+    const { chain, counters } = arena.owners[slot] as ChainState;
     const { rules } = chain;
     const indexed = indexOf(chain) !== null;
-    const at = this.#take(indexed ? 0 : rules.length);
-    const w = this.words;
-    w[at] = indexed ? -1 : rules.length;
-    w[at + 1] = slot;
-    this.blocks[slot] = at;
+    const at = arena.place(slot, sizeOf(indexed ? 0 : rules.length));
+    const { words, doubles } = arena;
+    words[at] = indexed ? -1 : rules.length;
+    words[at + 1] = slot;
     if (indexed) return at;
-    for (let i = 0; i < rules.length; i++) writeRecord(w, at + HEAD + i * RECORD, rules[i] as Rule);
+    for (let i = 0; i < rules.length; i++) writeRecord(words, at + HEAD + i * RECORD, rules[i] as Rule);
     const c = countersAt(at, rules.length);
-    if (counters === null) this.doubles.fill(0, c, c + rules.length * 2);
-    else this.doubles.set(counters, c);
+    if (counters === null) doubles.fill(0, c, c + rules.length * 2);
+    else doubles.set(counters, c);
     return at;
   }
 
   /** Whether the chain's counters are here. */
   counts(slot: number): boolean {
-    const at = this.blocks[slot] as number;
-    return at !== 0 && this.words[at] !== -1;
+    const at = this.arena.blocks[slot] as number;
+    return at !== 0 && this.arena.words[at] !== -1;
   }
 
   /** Two numbers a rule, a copy; null where no rule matched yet. */
   countersOf(slot: number): Float64Array | null {
-    const at = this.blocks[slot] as number;
-    const n = this.words[at] as number;
+    const at = this.arena.blocks[slot] as number;
+    const n = this.arena.words[at] as number;
     const c = countersAt(at, n);
-    const counters = this.doubles.slice(c, c + n * 2);
+    const counters = this.arena.doubles.slice(c, c + n * 2);
     return counters.some((v) => v !== 0) ? counters : null;
   }
 
   /** Counts a packet of so many octets for a rule. */
   count(slot: number, rule: number, octets: number): void {
-    const at = this.blocks[slot] as number;
-    const c = countersAt(at, this.words[at] as number) + rule * 2;
-    this.doubles[c] = (this.doubles[c] as number) + 1;
-    this.doubles[c + 1] = (this.doubles[c + 1] as number) + octets;
+    const at = this.arena.blocks[slot] as number;
+    const { doubles, words } = this.arena;
+    const c = countersAt(at, words[at] as number) + rule * 2;
+    doubles[c] = (doubles[c] as number) + 1;
+    doubles[c + 1] = (doubles[c + 1] as number) + octets;
   }
 
   /** Gives a slot's block back; its counters are forgotten. */
   drop(slot: number): void {
-    const at = this.blocks[slot] as number;
-    if (at === 0) return;
-    this.blocks[slot] = 0;
-    const n = Math.max(0, this.words[at] as number);
-    const holes = this.#holes.get(n);
-    if (holes === undefined) this.#holes.set(n, [at]);
-    else holes.push(at);
-    this.#wasted += sizeOf(n);
+    const at = this.arena.blocks[slot] as number;
+    if (at !== 0) this.arena.drop(slot, sizeOf(Math.max(0, this.arena.words[at] as number)));
   }
 
-  #take(rules: number): number {
-    const hole = this.#holes.get(rules)?.pop();
-    const size = sizeOf(rules);
-    if (hole !== undefined) {
-      this.#wasted -= size;
-      return hole;
-    }
-    if (this.#used + size > this.words.length) {
-      if (this.#wasted * 2 > this.#used) this.#clear();
-      if (this.#used + size > this.words.length) this.#grow(this.#used + size);
-    }
-    const at = this.#used;
-    this.#used += size;
-    return at;
+  /** The chain is gone. */
+  leave(slot: number): void {
+    this.arena.leave(slot);
   }
-
-  /** Too much is wasted: all blocks are to be written anew when they are met. */
-  #clear(): void {
-    for (const state of this.states) state?.unwrite();
-    this.#holes.clear();
-    this.#used = HEAD;
-    this.#wasted = 0;
-  }
-
-  #grow(least: number): void {
-    let size = this.words.length * 2;
-    while (size < least) size *= 2;
-    const words = new Int32Array(size);
-    words.set(this.words);
-    this.words = words;
-    this.doubles = new Float64Array(words.buffer);
-  }
-}
-
-/** Where the counters of a block's rules are, among the doubles. */
-export function countersAt(block: number, rules: number): number {
-  return (block + HEAD + rules * RECORD) >> 1;
 }

@@ -20,9 +20,10 @@ class NftBridgeFilter implements BridgeFilter {
   readonly #prerouting: readonly Chain[];
   readonly #forward: readonly Chain[];
   readonly #packet: NfPacket;
-  readonly #runner: NftRunner = new NftRunner();
+  readonly #runner: NftRunner;
 
-  constructor(ns: NetNs, prerouting: readonly Chain[], forward: readonly Chain[]) {
+  constructor(ns: NetNs, rules: Ruleset, prerouting: readonly Chain[], forward: readonly Chain[]) {
+    this.#runner = new NftRunner(rules.code);
     this.#prerouting = prerouting;
     this.#forward = forward;
     const { state, nat } = netfilterOf(ns) ?? new IptablesNetfilter(ns);
@@ -71,5 +72,5 @@ export function bridgeFilterOf(ns: NetNs, rules: Ruleset): BridgeFilter | null {
   const [prerouting = [], forward = []] = [...byHook.values()].map((chains) =>
     chains.sort((a, b) => (a.base?.priority ?? 0) - (b.base?.priority ?? 0)),
   );
-  return prerouting.length + forward.length === 0 ? null : new NftBridgeFilter(ns, prerouting, forward);
+  return prerouting.length + forward.length === 0 ? null : new NftBridgeFilter(ns, rules, prerouting, forward);
 }

@@ -46,6 +46,8 @@ export class Elements {
   #spare: number[] = NO_NUMBERS;
   #ranges: Element[] = NO_ELEMENTS;
   #wide: Element[] = NO_ELEMENTS;
+  #marks: Int32Array = NOTHING;
+  #epoch = 0;
   /** What no other element takes ("*"). */
   catchAll: Element | null = null;
   size = 0;
@@ -67,6 +69,31 @@ export class Elements {
       if (within(e, regs, at)) return e;
     }
     return null;
+  }
+
+  /**
+   * The place of a single key in a hash, where whoever walks may keep a number (`marks`) until the element goes; -1 for a
+   * key that is not there, -2 where there is no such hash.
+   */
+  place(regs: Int32Array, at: number): number {
+    if (this.#sorted || this.#slots === NOTHING || this.#wide.length > 0) return -2;
+    const slot = this.#slotOf(regs, at);
+    return slot < 0 ? -1 : (this.#slots[slot] as number) - 1;
+  }
+
+  at(place: number): Element {
+    return this.#list[place] as Element;
+  }
+
+  /** Numbers by place, 0 for none, those of an earlier epoch forgotten. */
+  marks(epoch: number): Int32Array {
+    if (this.#epoch !== epoch || this.#marks.length < this.#list.length) {
+      const marks = new Int32Array(Math.max(MIN_SLOTS, this.#keys.length / this.#words));
+      if (this.#epoch === epoch) marks.set(this.#marks);
+      this.#marks = marks;
+      this.#epoch = epoch;
+    }
+    return this.#marks;
   }
 
   /** The element of exactly this key or range. */
@@ -120,6 +147,7 @@ export class Elements {
     if ((this.#used + 1) * 2 > this.#slots.length) this.#rehash();
     const at = this.#spare.pop() ?? this.#list.length;
     this.#list[at] = e;
+    if (at < this.#marks.length) this.#marks[at] = 0;
     const words = this.#words;
     if ((at + 1) * words > this.#keys.length) {
       const more = new Int32Array(this.#keys.length * 2);
@@ -148,6 +176,7 @@ export class Elements {
     const at = (this.#slots[slot] as number) - 1;
     this.#slots[slot] = GONE;
     this.#list[at] = null;
+    if (at < this.#marks.length) this.#marks[at] = 0;
     if (this.#spare === NO_NUMBERS) this.#spare = [];
     this.#spare.push(at);
   }
@@ -155,6 +184,8 @@ export class Elements {
   clear(): void {
     this.#slots = NOTHING;
     this.#keys = NOTHING;
+    this.#marks = NOTHING;
+    this.#epoch = 0;
     this.#used = 0;
     this.#list = NO_ELEMENTS;
     this.#spare = NO_NUMBERS;

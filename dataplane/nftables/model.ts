@@ -125,7 +125,7 @@ export class Rule {
   readonly sets: readonly NftSet[];
   /** It asks conntrack or translates addresses. */
   readonly tracks: boolean;
-  /** Made when the first packet comes. */
+  /** Kept in chains of many rules. */
   program: Program | null = null;
   #text = "";
   readonly #print: (rule: Rule) => string;
@@ -172,6 +172,8 @@ export class Chain {
   readonly rules: Rule[] = [];
   /** How many verdicts lead here. */
   uses = 0;
+  /** Its number where packets walk (`chain-code.ts`); 0 while none has met it. */
+  slot = 0;
 
   constructor(table: Table, name: string, handle: number, base: BaseSpec | null, comment: string) {
     this.table = table;

@@ -83,7 +83,7 @@ function hookUp(ns: NetNs, rules: Ruleset): void {
   if (known !== null && !rules.hooksChanged && told.get(known) === tracking) return;
   rules.hooksChanged = false;
   ns.bridgeFilter = bridgeFilterOf(ns, rules);
-  const runner = new NftRunner();
+  const runner = new NftRunner(rules.code);
   const byHook: BaseChain[][] = HOOKS.map(() => []);
   for (const table of rules.tables.values()) {
     if (table.dormant || (table.family !== "ip" && table.family !== "inet")) continue;

@@ -5,6 +5,7 @@
  * As the kernel does, it refuses chains that lead back to themselves, and objects that are removed while something refers
  * to them (net/netfilter/nf_tables_api.c).
  */
+import { ChainCode } from "./chain-code.ts";
 import type { Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
 import { type BaseSpec, Chain, type Family, NftSet, Rule, type SetSpec, Table, type Verdict } from "./model.ts";
@@ -33,6 +34,8 @@ export class Ruleset {
   hooksChanged = false;
   /** Rules that need conntrack. */
   tracking = 0;
+  /** The chains as packets walk them. */
+  readonly code: ChainCode = new ChainCode();
   readonly #undo: Undo[] = [];
   readonly #print: (rule: Rule) => string;
   #nextHandle = 1;
@@ -77,7 +80,10 @@ export class Ruleset {
     const table = new Table(family, name, this.#nextHandle++, comment);
     table.dormant = dormant ?? false;
     this.tables.set(id, table);
-    this.#did(() => this.tables.delete(id));
+    this.#did(() => {
+      this.tables.delete(id);
+      this.code.reset();
+    });
     return table;
   }
 
@@ -95,6 +101,7 @@ export class Ruleset {
     const id = `${table.family} ${table.name}`;
     const order = [...this.tables.keys()];
     this.tables.delete(id);
+    this.code.reset();
     let tracking = 0;
     let based = false;
     for (const chain of table.chains.values()) {
@@ -139,6 +146,7 @@ export class Ruleset {
     if (base !== null) this.hooksChanged = true;
     this.#did(() => {
       table.chains.delete(name);
+      this.code.leave(chain);
       if (base !== null) this.hooksChanged = true;
     });
     return chain;
@@ -150,6 +158,7 @@ export class Ruleset {
     if (chain.uses > 0) throw new RulesetError("EBUSY", `chain ${name} is in use`);
     const order = orderOf(table.chains);
     table.chains.delete(name);
+    this.code.leave(chain);
     if (chain.base !== null) this.hooksChanged = true;
     this.#did(() => {
       table.chains.set(name, chain);
@@ -231,6 +240,7 @@ export class Ruleset {
   }
 
   #link(rule: Rule): void {
+    this.code.drop(rule.chain);
     if (rule.tracks) this.tracking++;
     for (const chain of rule.chains) chain.uses++;
     for (const set of rule.sets) {
@@ -243,6 +253,7 @@ export class Ruleset {
   }
 
   #unlink(rule: Rule): void {
+    this.code.drop(rule.chain);
     if (rule.tracks) this.tracking--;
     for (const chain of rule.chains) chain.uses--;
     for (const set of rule.sets) {

@@ -11,8 +11,23 @@ import { redirectTarget } from "../netfilter/target/redirect.ts";
 import { snatTarget } from "../netfilter/target/snat.ts";
 import { type TcpmssTarget, tcpmssTarget } from "../netfilter/target/tcpmss.ts";
 import { i32, u8, u16 } from "../wire/bytes.ts";
+import {
+  type ChainCode,
+  HEAD,
+  isPlain,
+  OP_DENSE,
+  OP_DNAT,
+  OP_RANDOM,
+  W_ACCEPT,
+  W_DROP,
+  W_GOTO,
+  W_JUMP,
+  W_MASK,
+  W_RETURN,
+  W_SHIFT,
+} from "./chain-code.ts";
 import * as op from "./compile.ts";
-import { compile, DATA, type NatSpec, type Wide } from "./compile.ts";
+import { DATA, type NatSpec, type Wide } from "./compile.ts";
 import type { Value } from "./datatype.ts";
 import { compareAt, type Element } from "./elements.ts";
 import { fibValue } from "./fib.ts";
@@ -36,55 +51,83 @@ const ETH_P_IP = 0x0800;
 const NFPROTO_IPV4 = 2;
 
 export class NftRunner {
+  readonly #code: ChainCode;
   readonly #regs: Int32Array = new Int32Array(64);
-  readonly #stack: (Chain | null)[] = new Array<Chain | null>(DEPTH).fill(null);
+  /** For each depth: the chain's slot, and the rule to go on with. */
+  readonly #stack: Int32Array = new Int32Array(DEPTH);
   readonly #back: Int32Array = new Int32Array(DEPTH);
-  #target: Chain | null = null;
+  /** The slot of the chain that a verdict leads to. */
+  #target = 0;
   /** The verdict that a map gave, for traces. */
   #mapped: Verdict | null = null;
 
+  constructor(code: ChainCode) {
+    this.#code = code;
+  }
+
   /** The verdict of a base chain on a packet. */
   run(base: Chain, p: NfPacket): number {
-    let chain = base;
-    let rules = chain.rules;
+    const code = this.#code;
+    const { arena } = code;
+    let slot = base.slot === 0 ? code.slotOf(base) : base.slot;
+    let block = (arena.blocks[slot] as number) || code.write(slot);
+    let words = arena.words;
+    let rules = words[block] as number;
     let i = 0;
     let depth = 0;
-    for (;;) {
-      if (i >= rules.length) {
-        if (depth === 0) return this.#policy(base, p);
+    let examined = 0;
+    let verdict: number = NF_ACCEPT;
+    walk: for (;;) {
+      if (i >= rules) {
+        if (depth === 0) {
+          verdict = this.#policy(base, p);
+          break;
+        }
         depth--;
-        chain = this.#stack[depth] as Chain;
+        slot = this.#stack[depth] as number;
         i = this.#back[depth] as number;
-        rules = chain.rules;
-        continue;
-      }
-      const rule = rules[i] as Rule;
-      p.examined++;
-      p.linear++;
-      const result = this.#rule(rule, p);
-      if (result === BREAK) {
-        i++;
-        continue;
-      }
-      if (p.traced !== null) this.#trace(rule, i, p);
-      if (result >= 0) return result;
-      switch (result) {
-        case DONE:
+      } else {
+        examined++;
+        const place = block + HEAD + i;
+        const from = block + (words[place] as number);
+        const result = this.#rule(words, from, block + (words[place + 1] as number), p);
+        if (result === BREAK) {
           i++;
           continue;
-        case RETURN:
-          i = rules.length;
-          continue;
-        case JUMP:
-          if (depth === DEPTH) return NF_DROP;
-          this.#stack[depth] = chain;
-          this.#back[depth] = i + 1;
-          depth++;
+        }
+        if (p.traced !== null) this.#trace(arena.owners[slot] as Chain, i, p);
+        switch (result) {
+          case DONE:
+            i++;
+            continue;
+          case RETURN:
+            i = rules;
+            continue;
+          case JUMP:
+            if (depth === DEPTH) {
+              verdict = NF_DROP;
+              break walk;
+            }
+            this.#stack[depth] = slot;
+            this.#back[depth] = i + 1;
+            depth++;
+            break;
+          case GOTO:
+            break;
+          default:
+            verdict = result;
+            break walk;
+        }
+        slot = this.#target;
+        i = 0;
       }
-      chain = this.#target as Chain;
-      rules = chain.rules;
-      i = 0;
+      block = (arena.blocks[slot] as number) || code.write(slot);
+      words = arena.words;
+      rules = words[block] as number;
     }
+    p.examined += examined;
+    p.linear += examined;
+    return verdict;
   }
 
   #policy(base: Chain, p: NfPacket): number {
@@ -93,25 +136,20 @@ export class NftRunner {
     return NF_DROP;
   }
 
-  #trace(rule: Rule, i: number, p: NfPacket): void {
-    const { chain } = rule;
+  #trace(chain: Chain, i: number, p: NfPacket): void {
+    const rule = chain.rules[i] as Rule;
     const to = this.#mapped === null ? "" : ` ► ${printVerdict(this.#mapped)}`;
     p.traced?.push({ table: tableName(chain), chain: chain.name, number: i + 1, text: rule.text + to });
   }
 
-  #rule(rule: Rule, p: NfPacket): number {
-    let program = rule.program;
-    if (program === null) {
-      program = compile(rule);
-      rule.program = program;
-    }
-    const code = program.code;
-    const objects = program.objects;
+  /** Runs the program of a rule. */
+  #rule(code: Int32Array, from: number, end: number, p: NfPacket): number {
+    const { objects } = this.#code;
     const regs = this.#regs;
     const b = p.b;
     this.#mapped = null;
-    let pc = 0;
-    while (pc < code.length) {
+    let pc = from;
+    while (pc < end) {
       const a1 = code[pc + 1] as number;
       const a2 = code[pc + 2] as number;
       switch (code[pc]) {
@@ -285,32 +323,43 @@ export class NftRunner {
           if (a1 === op.V_DROP) return NF_DROP;
           return a1 === op.V_RETURN ? RETURN : DONE;
         case op.OP_JUMP:
-          this.#target = objects[a1] as Chain;
+          this.#target = a1;
           return a2 === 1 ? GOTO : JUMP;
-        case op.OP_VMAP: {
-          const e = lookup(objects[a2] as NftSet, regs, a1, p);
-          if (e === null) return BREAK;
-          const verdict = e.data as Verdict;
-          this.#mapped = verdict;
-          switch (verdict.kind) {
-            case "accept":
+        case op.OP_VMAP:
+        case OP_DENSE: {
+          const dense = code[pc] === OP_DENSE;
+          const word = dense ? this.#dense(code, pc, p) : this.#vmap(objects[a2] as NftSet, a1, p);
+          switch (word & W_MASK) {
+            case 0:
+              return BREAK;
+            case W_ACCEPT:
               return NF_ACCEPT;
-            case "drop":
+            case W_DROP:
               return NF_DROP;
-            case "return":
+            case W_RETURN:
               return RETURN;
-            case "jump":
-              this.#target = verdict.chain;
+            case W_JUMP:
+              this.#target = word >> W_SHIFT;
               return JUMP;
-            case "goto":
-              this.#target = verdict.chain;
+            case W_GOTO:
+              this.#target = word >> W_SHIFT;
               return GOTO;
-            case "continue":
           }
           // the rest of the rule goes on
-          pc += 3;
+          pc += dense ? 5 + (code[pc + 3] as number) : 3;
           break;
         }
+        case OP_RANDOM:
+          regs[a1] = randomBelow(a2, p) + (code[pc + 3] as number);
+          pc += 4;
+          break;
+        case OP_DNAT:
+          if (p.conn !== null) {
+            p.nat.setupTo(p.conn, a1, a2);
+            return NF_ACCEPT;
+          }
+          pc += 3;
+          break;
         case op.OP_REJECT:
           p.skb.rejectWith = a1;
           return NF_REJECT;
@@ -347,6 +396,37 @@ export class NftRunner {
       }
     }
     return DONE;
+  }
+
+  /** The verdict that a map has for the registers, as a number; 0 where it has none. */
+  #vmap(set: NftSet, at: number, p: NfPacket): number {
+    const { elements } = set;
+    const place =
+      p.traced === null && elements.catchAll === null && !set.wildcards ? elements.place(this.#regs, at) : -2;
+    if (place === -1) return 0;
+    if (place >= 0) {
+      const marks = elements.marks(this.#code.epoch);
+      const known = marks[place] as number;
+      if (known !== 0) return known;
+      const e = elements.at(place);
+      if (isPlain(e)) {
+        const word = this.#code.wordOf(e.data as Verdict);
+        marks[place] = word;
+        return word;
+      }
+    }
+    const e = lookup(set, this.#regs, at, p);
+    if (e === null) return 0;
+    this.#mapped = e.data as Verdict;
+    return this.#code.wordOf(e.data as Verdict);
+  }
+
+  /** The same for a map that stands in the program. */
+  #dense(code: Int32Array, pc: number, p: NfPacket): number {
+    const at = code[pc + 1] as number;
+    if (p.traced !== null) return this.#vmap(this.#code.objects[code[pc + 4] as number] as NftSet, at, p);
+    const n = (this.#regs[at] as number) - (code[pc + 2] as number);
+    return n >= 0 && n < (code[pc + 3] as number) ? (code[pc + 5 + n] as number) : 0;
   }
 
   #meta(dst: number, what: number, p: NfPacket): boolean {
@@ -551,13 +631,15 @@ function compareWide(w: Wide, regs: Int32Array, at: number): boolean {
 
 /** nft_numgen.c. By chance: halves are chosen until one number is left, so that whoever plans chance can enumerate them. */
 function numgen(e: Extract<Expr, { kind: "numgen" }>, p: NfPacket): number {
-  if (!e.random) {
-    const value = e.next;
-    e.next = value + 1 < e.mod ? value + 1 : 0;
-    return value + e.offset;
-  }
+  if (e.random) return randomBelow(e.mod, p) + e.offset;
+  const value = e.next;
+  e.next = value + 1 < e.mod ? value + 1 : 0;
+  return value + e.offset;
+}
+
+function randomBelow(mod: number, p: NfPacket): number {
   let lo = 0;
-  let count = e.mod;
+  let count = mod;
   while (count > 1) {
     const half = count >> 1;
     if (p.ns.world.chance(half / count)) count = half;
@@ -566,5 +648,5 @@ function numgen(e: Extract<Expr, { kind: "numgen" }>, p: NfPacket): number {
       count -= half;
     }
   }
-  return lo + e.offset;
+  return lo;
 }

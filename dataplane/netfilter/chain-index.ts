@@ -9,10 +9,6 @@
  * it. Left out: membership in sets, which change without the chain; lists of ports.
  */
 import { u16 } from "../wire/bytes.ts";
-import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
-import * as sctp from "../wire/sctp.ts";
-import * as tcp from "../wire/tcp.ts";
-import * as udp from "../wire/udp.ts";
 import { hasPorts } from "./match/ports.ts";
 import type { Match } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
@@ -334,26 +330,6 @@ export class ChainIndex {
       records,
     );
   }
-}
-
-/** Whether a packet's ports, and all of its transport header, can be read: else matches on ports may drop it (hotdrop). */
-export function hasWholeHeader(p: NfPacket): boolean {
-  let need = 0;
-  switch (p.proto) {
-    case PROTO_TCP:
-      need = tcp.HEADER_LEN;
-      break;
-    case PROTO_UDP:
-      need = udp.HEADER_LEN;
-      break;
-    case PROTO_SCTP:
-      need = sctp.HEADER_LEN;
-      break;
-    default:
-      if (!hasPorts(p.proto)) return true;
-      need = 4;
-  }
-  return p.fragment === 0 && p.end - p.transport >= need;
 }
 
 /** The same hash of a rule as `#hash` of the packets that it takes. The residue is one list. */

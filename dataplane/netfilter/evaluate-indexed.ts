@@ -5,7 +5,7 @@
  * beside what this one does. A packet whose transport header is not whole takes the other walk: its ports cannot be read.
  */
 import { u16 } from "../wire/bytes.ts";
-import { type ChainIndex, GROUPS_MAX, hasWholeHeader, indexOf } from "./chain-index.ts";
+import { type ChainIndex, GROUPS_MAX, indexOf } from "./chain-index.ts";
 import { DEPTH, destination, LinearEvaluator, matches, policy } from "./evaluate-linear.ts";
 import { NF_ACCEPT, NF_DROP } from "./hooks.ts";
 import { stateBits } from "./match/conntrack.ts";
@@ -49,7 +49,7 @@ export class IndexedEvaluator {
   run(table: TableState, p: NfPacket): number {
     const base = table.base[p.hook] as ChainState | null;
     if (base === null) return NF_ACCEPT;
-    if (!hasWholeHeader(p)) return this.#linear.run(table, p);
+    if (!p.whole) return this.#linear.run(table, p);
     const { code } = table;
     const { arena } = code;
     const { src, dst, proto } = p;
@@ -70,6 +70,8 @@ export class IndexedEvaluator {
       first = 0;
       this.#enter(index, p, 0);
     }
+    /** The states of the packet's connection, once a rule asked for them. */
+    let states = 0;
     let examined = 0;
     let linear = 0;
     let verdict: number = NF_ACCEPT;
@@ -110,8 +112,13 @@ export class IndexedEvaluator {
           verdict = NF_DROP;
           break;
         }
-      } else if (!headerMatches(records, at, head, src, dst, proto) || !matchHolds(records, at + R_MATCH, head, p)) {
-        continue;
+      } else {
+        if (!headerMatches(records, at, head, src, dst, proto)) continue;
+        const match = (head >> MATCH_SHIFT) & 15;
+        if (match === M_STATE) {
+          if (states === 0) states = stateBits(p);
+          if ((((records[at + R_MATCH] as number) & states) !== 0) === ((head & H_NOT) !== 0)) continue;
+        } else if (match !== M_NONE && !matchHolds(records, at + R_MATCH, match, (head & H_NOT) !== 0, p)) continue;
       }
       if (index === null) {
         const c = countersAt(block, length) + i * 2;
@@ -137,6 +144,8 @@ export class IndexedEvaluator {
           continue;
         case DO_TARGET: {
           const answer = runRecord(records, at + R_TARGET, (head >> TARGET_SHIFT) & 7, code, slot, i, p);
+          // A packet may be one without a connection after that.
+          states = 0;
           if (answer === CONTINUE) continue;
           verdict = answer;
           break walk;
@@ -210,25 +219,20 @@ function report(table: TableState, slot: number, i: number, p: NfPacket): void {
   p.traced?.push({ table: table.name, chain: chain.name, number: i + 1, text: (chain.rules[i] as Rule).text });
 }
 
-/** Whether the match of a record holds; its words are at `at`. */
-function matchHolds(w: Int32Array, at: number, head: number, p: NfPacket): boolean {
-  const not = (head & H_NOT) !== 0;
-  switch ((head >> MATCH_SHIFT) & 15) {
-    case M_NONE:
-      return true;
+/** Whether the match of a record holds, other than of states; its words are at `at`. */
+function matchHolds(w: Int32Array, at: number, match: number, not: boolean, p: NfPacket): boolean {
+  switch (match) {
     case M_DPORT: {
       const range = w[at] as number;
       const port = u16(p.b, p.transport + 2);
       return (port >= (range & 0xffff) && port <= range >>> 16) !== not;
     }
-    case M_STATE:
-      return (((w[at] as number) & stateBits(p)) !== 0) !== not;
     case M_MARK:
       return (((p.skb.mark & (w[at + 1] as number)) ^ (w[at] as number)) === 0) !== not;
     case M_CHANCE:
       return p.ns.world.chance(((w[at] as number) >>> 0) / CHANCE_UNIT) !== not;
     default:
-      throw new Error(`record of a rule: match ${(head >> MATCH_SHIFT) & 15}`);
+      throw new Error(`record of a rule: match ${match}`);
   }
 }
 

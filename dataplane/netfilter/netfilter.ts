@@ -55,6 +55,7 @@ import { MANIP_SRC } from "./nat-mangle.ts";
 import { NfPacket } from "./packet.ts";
 import { NfState } from "./state.ts";
 import type { ChainState, TableState } from "./table.ts";
+import { hasWholeHeader } from "./whole-header.ts";
 
 /** What a hook does where base chains stand between the tables, in the order of priorities. */
 type Step =
@@ -220,6 +221,7 @@ export class IptablesNetfilter implements Netfilter {
     p.hook = hook;
     p.input = input;
     p.output = output;
+    p.whole = hasWholeHeader(p);
     p.hotdrop = false;
     p.examined = 0;
     p.linear = 0;
@@ -304,7 +306,14 @@ export class IptablesNetfilter implements Netfilter {
   #table(table: TableState | null, p: NfPacket): number {
     if (table === null) return NF_ACCEPT;
     const base = table.base[p.hook] as ChainState | null;
-    return base === null ? NF_ACCEPT : this.#evaluate(table, p);
+    if (base === null) return NF_ACCEPT;
+    const { chain } = base;
+    if (chain.rules.length === 0 && chain.policy === "ACCEPT") {
+      base.policyPackets++;
+      base.policyBytes += p.end - p.network;
+      return NF_ACCEPT;
+    }
+    return this.#evaluate(table, p);
   }
 
   #evaluate(table: TableState, p: NfPacket): number {

@@ -18,6 +18,8 @@ export class NfPacket {
   l3 = 0x0800;
   /** Octets from the start of the datagram; 0 for a whole one or the first. */
   fragment = 0;
+  /** Its ports, and all of its transport header, can be read: matches on them will not drop it (hotdrop). */
+  whole = false;
   hook = 0;
   input: NetDev | null = null;
   output: NetDev | null = null;

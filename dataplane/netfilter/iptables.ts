@@ -9,6 +9,7 @@ import { NF_INET_LOCAL_OUT } from "./hooks.ts";
 import type { IpSets } from "./ipset.ts";
 import { OptionError } from "./options.ts";
 import type { RuleCache } from "./rule-cache.ts";
+import { readRule } from "./rule-shape.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
 import { type Chain, jumpChanges, type Policy, type Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
@@ -310,7 +311,8 @@ class Restore {
   }
 
   #rules(text: string): readonly Rule[] {
-    return this.#options.cache.get(text, (own) => parseRule(words(own), this.#options.six === true));
+    const six = this.#options.six === true;
+    return this.#options.cache.get(text, (own) => (six ? parseRule(words(own), true) : readRule(own)));
   }
 
   #chain(table: StagedTable, name: string): Staged {

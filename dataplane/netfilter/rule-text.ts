@@ -8,7 +8,7 @@ import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type IpSpec, Ru
 import { parseProtocol, protocolText } from "./services.ts";
 import type { ExtensionTarget, Target } from "./target/registry.ts";
 import { printTarget, targetModule } from "./target/registry.ts";
-import { ACCEPT, DROP, RETURN } from "./target/standard.ts";
+import { verdictOf } from "./target/standard.ts";
 
 /** The longest name of an interface, and of a chain. */
 const IFNAME_MAX = 15;
@@ -256,7 +256,7 @@ class Reader {
         target = module.parse(options) as ExtensionTarget;
         if (module.tracks === true) tracks = true;
       } else {
-        target = goto ? { kind: "jump", chain: name, goto } : verdict(name);
+        target = goto ? { kind: "jump", chain: name, goto } : verdictOf(name);
       }
     }
     const rules: Rule[] = [];
@@ -316,12 +316,6 @@ function addresses(option: string, texts: readonly string[], not: boolean): { ad
     if (a === undefined) throw new OptionError("", `option ${option}: "${text}" is not an IPv4 address or network`);
     return a;
   });
-}
-
-function verdict(name: string): Target {
-  if (name === "ACCEPT") return ACCEPT;
-  if (name === "DROP") return DROP;
-  return name === "RETURN" ? RETURN : { kind: "jump", chain: name, goto: false };
 }
 
 /** The rules of one line: one, or one for each pair of the addresses that it lists. Throws OptionError. */

@@ -101,12 +101,14 @@ export class Rule {
   readonly #print: (rule: Rule) => string;
   #text = "";
 
+  /** `like`: a rule with the same matches; what is known of them need not be found out again. */
   constructor(
     ip: IpSpec,
     matches: readonly Match[],
     target: Target | null,
     tracks: boolean,
     print: (rule: Rule) => string,
+    like: Rule | null = null,
   ) {
     this.src = ip.src;
     this.srcMask = ip.srcMask;
@@ -122,16 +124,29 @@ export class Rule {
       this.six !== null || ip.proto !== 0 || ip.srcMask !== 0 || ip.input !== "" || ip.output !== "" || ip.fragment;
     this.plain = !more && ip.invert === 0;
     this.matches = matches;
-    const asked = matches.filter((m) => m.kind !== "comment");
-    const [only, second] = asked;
-    const one = only !== undefined && second === undefined ? single(only) : null;
-    this.asked = asked.length === 0 ? NO_MATCHES : (one?.asked ?? asked);
-    this.ops = asked.length === 0 ? NO_OPS : (one?.ops ?? asked.map(matchOp));
+    if (like === null) {
+      const asked = matches.filter((m) => m.kind !== "comment");
+      const [only, second] = asked;
+      const one = only !== undefined && second === undefined ? single(only) : null;
+      this.asked = asked.length === 0 ? NO_MATCHES : (one?.asked ?? asked);
+      this.ops = asked.length === 0 ? NO_OPS : (one?.ops ?? asked.map(matchOp));
+    } else {
+      this.asked = like.asked;
+      this.ops = like.ops;
+    }
     this.target = target;
     this.action = actionOf(target);
     this.chain = target !== null && target.kind === "jump" ? target.chain : "";
     this.tracks = tracks;
     this.#print = print;
+  }
+
+  /** This rule with other addresses, and a target, which may make connections be tracked. */
+  with(ends: Pick<IpSpec, "src" | "srcMask" | "dst" | "dstMask" | "invert">, target: Target, tracks: boolean): Rule {
+    const { proto, input, output, fragment } = this;
+    const { src, srcMask, dst, dstMask, invert } = ends;
+    const ip = { src, srcMask, dst, dstMask, proto, input, output, fragment, invert };
+    return new Rule(ip, this.matches, target, this.tracks || tracks, this.#print, this);
   }
 
   /** As iptables-save prints the rule, without `-A CHAIN`. Printed when first asked for. */

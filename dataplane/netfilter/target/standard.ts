@@ -8,3 +8,10 @@ export type JumpTarget = { readonly kind: "jump"; readonly chain: string; readon
 export const ACCEPT: VerdictTarget = { kind: "ACCEPT" };
 export const DROP: VerdictTarget = { kind: "DROP" };
 export const RETURN: VerdictTarget = { kind: "RETURN" };
+
+/** What `-j NAME` is where NAME is no target with options: a verdict, or a jump to the chain. */
+export function verdictOf(name: string): VerdictTarget | JumpTarget {
+  if (name === "ACCEPT") return ACCEPT;
+  if (name === "DROP") return DROP;
+  return name === "RETURN" ? RETURN : { kind: "jump", chain: name, goto: false };
+}

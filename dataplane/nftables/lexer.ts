@@ -37,6 +37,24 @@ function classAt(text: string, at: number): number {
   return c < 128 ? (CLASS[c] as number) : OTHER;
 }
 
+/** Short words that were met last, by a hash: the language's own come by all the time, and need not be cut out each time. */
+const KNOWN = 1024;
+const SHORT = 16;
+const known: string[] = new Array<string>(KNOWN).fill("");
+
+function cut(text: string, at: number, to: number): string {
+  const length = to - at;
+  if (length > SHORT) return text.slice(at, to);
+  let h = length;
+  for (let i = at; i < to; i++) h = (Math.imul(h, 31) + text.charCodeAt(i)) | 0;
+  const slot = (h ^ (h >>> 10)) & (KNOWN - 1);
+  const word = known[slot] as string;
+  if (word.length === length && text.startsWith(word, at)) return word;
+  const fresh = text.slice(at, to);
+  known[slot] = fresh;
+  return fresh;
+}
+
 export class Lexer {
   readonly text: string;
   readonly source: string;
@@ -95,11 +113,13 @@ export class Lexer {
         while (text.charCodeAt(to - 1) === 45) to--;
         if (text.charCodeAt(to) === 42) to++;
       }
-      this.#set(T_WORD, text.slice(at, to), to);
+      this.#set(T_WORD, cut(text, at, to), to);
       return;
     }
-    const two = text.slice(at, at + 2);
-    const symbol = DOUBLE.includes(two) ? two : (two[0] ?? "");
+    const next = text.charCodeAt(at + 1);
+    // nothing is doubled but with one of = < > &
+    const two = next === 61 || next === 60 || next === 62 || next === 38 ? cut(text, at, at + 2) : "";
+    const symbol = DOUBLE.includes(two) ? two : cut(text, at, at + 1);
     this.#set(T_SYMBOL, symbol, at + symbol.length);
   }
 

@@ -20,6 +20,7 @@ import {
   M_DPORT,
   M_MARK,
   M_NONE,
+  M_SET,
   M_STATE,
   MATCH_SHIFT,
   R_HEAD,
@@ -118,6 +119,8 @@ export class IndexedEvaluator {
         if (match === M_STATE) {
           if (states === 0) states = stateBits(p);
           if ((((records[at + R_MATCH] as number) & states) !== 0) === ((head & H_NOT) !== 0)) continue;
+        } else if (match === M_SET) {
+          if (code.inSet(records[at + R_MATCH] as number, p) === ((head & H_NOT) !== 0)) continue;
         } else if (match !== M_NONE && !matchHolds(records, at + R_MATCH, match, (head & H_NOT) !== 0, p)) continue;
       }
       if (index === null) {

@@ -264,18 +264,21 @@ function range(from: number, to: number): number[] {
 
 export class IpSets {
   readonly #sets: Map<string, IpSet> = new Map();
+  /** Grows with each change of which set has which name. */
+  generation = 1;
 
   /** A set of this name, made if it is not there. */
   create(name: string, type: SetType, options: SetOptions = {}): IpSet {
     const known = this.#sets.get(name);
     if (known !== undefined) return known;
     const set = new IpSet(name, type, options);
-    this.#sets.set(name, set);
+    this.put(set);
     return set;
   }
 
   /** Puts a set back under its name. */
   put(set: IpSet): void {
+    this.generation++;
     this.#sets.set(set.name, set);
   }
 
@@ -284,6 +287,7 @@ export class IpSets {
   }
 
   delete(name: string): boolean {
+    this.generation++;
     return this.#sets.delete(name);
   }
 

@@ -5,6 +5,7 @@
  *
  * The head says what the other words are. What they cannot hold is asked of the Rule itself (H_SLOW, T_OBJECT).
  */
+import type { SetMatch } from "./match/set.ts";
 import { DO_TARGET, INV_DST, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
 
 /** Words of a record, and which is which. */
@@ -43,6 +44,8 @@ export const M_DPORT = 1;
 export const M_STATE = 2;
 export const M_MARK = 3;
 export const M_CHANCE = 4;
+/** Membership in a set, of which the record holds a number; where nobody gives numbers, the rule itself is asked. */
+export const M_SET = 5;
 /** Probabilities count in units of 2^-31 (xt_statistic.c). */
 export const CHANCE_UNIT = 0x8000_0000;
 
@@ -67,8 +70,13 @@ export function headerMatches(
   return wanted === 0 || (wanted === proto) !== ((head & H_NOT_PROTO) !== 0);
 }
 
-/** Writes the record of a rule; its jump is not known yet. */
-export function writeRecord(w: Int32Array, at: number, r: Rule): void {
+/** Writes the record of a rule; its jump is not known yet. `numberOf` gives a match of a set its number. */
+export function writeRecord(
+  w: Int32Array,
+  at: number,
+  r: Rule,
+  numberOf: ((m: SetMatch) => number) | null = null,
+): void {
   let head: number = r.action | (r.proto << PROTO_SHIFT);
   if ((r.invert & INV_SRC) !== 0) head |= H_NOT_SRC;
   if ((r.invert & INV_DST) !== 0) head |= H_NOT_DST;
@@ -80,14 +88,15 @@ export function writeRecord(w: Int32Array, at: number, r: Rule): void {
   w[at + R_DST] = r.dst;
   w[at + R_DST_MASK] = r.dstMask;
   w[at + R_JUMP] = 0;
-  const match = r.input !== "" || r.output !== "" || r.fragment || r.six !== null ? -1 : writeMatch(w, at + R_MATCH, r);
+  const match =
+    r.input !== "" || r.output !== "" || r.fragment || r.six !== null ? -1 : writeMatch(w, at + R_MATCH, r, numberOf);
   head |= match < 0 ? H_SLOW : match;
   if (r.action === DO_TARGET) head |= writeTarget(w, at + R_TARGET, r) << TARGET_SHIFT;
   w[at + R_HEAD] = head;
 }
 
 /** Answers the bits of the head; -1 where the matches are more than a record holds. */
-function writeMatch(w: Int32Array, at: number, r: Rule): number {
+function writeMatch(w: Int32Array, at: number, r: Rule, numberOf: ((m: SetMatch) => number) | null): number {
   let bits = M_NONE << MATCH_SHIFT;
   for (const m of r.asked) {
     if (m.kind === "udp" && m.sport === null && m.dport === null) continue;
@@ -119,6 +128,11 @@ function writeMatch(w: Int32Array, at: number, r: Rule): number {
         if (m.mode !== "random") return -1;
         w[at] = m.probability * CHANCE_UNIT;
         bits = (M_CHANCE << MATCH_SHIFT) | (m.not ? H_NOT : 0);
+        break;
+      case "set":
+        if (numberOf === null) return -1;
+        w[at] = numberOf(m);
+        bits = (M_SET << MATCH_SHIFT) | (m.not ? H_NOT : 0);
         break;
       default:
         return -1;

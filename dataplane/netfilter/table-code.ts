@@ -10,6 +10,9 @@
  */
 import { indexOf } from "./chain-index.ts";
 import { CodeArena } from "./code-arena.ts";
+import type { IpSet } from "./ipset.ts";
+import { holds, type SetMatch } from "./match/set.ts";
+import type { NfPacket } from "./packet.ts";
 import { RECORD, writeRecord } from "./rule-record.ts";
 import type { Rule } from "./rules.ts";
 import type { ChainState } from "./table.ts";
@@ -28,6 +31,11 @@ export function countersAt(block: number, rules: number): number {
 }
 
 export class TableCode {
+  /** The matches of sets, by the numbers that records have of them, and the sets that they mean now. */
+  readonly #matches: SetMatch[] = [];
+  readonly #numbers: Map<SetMatch, number> = new Map();
+  #sets: (IpSet | undefined)[] = [];
+  #generation = 0;
   readonly arena: CodeArena<ChainState> = new CodeArena((state) => state.unwrite());
 
   /** The chain's slot, given to it if it has none. */
@@ -50,11 +58,32 @@ export class TableCode {
     words[at] = indexed ? -1 : rules.length;
     words[at + 1] = slot;
     if (indexed) return at;
-    for (let i = 0; i < rules.length; i++) writeRecord(words, at + HEAD + i * RECORD, rules[i] as Rule);
+    const numberOf = (m: SetMatch): number => this.#numberOf(m);
+    for (let i = 0; i < rules.length; i++) writeRecord(words, at + HEAD + i * RECORD, rules[i] as Rule, numberOf);
     const c = countersAt(at, rules.length);
     if (counters === null) doubles.fill(0, c, c + rules.length * 2);
     else doubles.set(counters, c);
     return at;
+  }
+
+  #numberOf(m: SetMatch): number {
+    const known = this.#numbers.get(m);
+    if (known !== undefined) return known;
+    this.#numbers.set(m, this.#matches.length);
+    this.#generation = 0;
+    return this.#matches.push(m) - 1;
+  }
+
+  /** Whether the packet is in the set of match number `n`; of a set that is gone, what makes the match fail. */
+  inSet(n: number, p: NfPacket): boolean {
+    const { sets } = p.state;
+    if (this.#generation !== sets.generation) {
+      this.#generation = sets.generation;
+      this.#sets = this.#matches.map((m) => sets.get(m.set));
+    }
+    const set = this.#sets[n];
+    const m = this.#matches[n] as SetMatch;
+    return set === undefined ? m.not : holds(set, m, p);
   }
 
   /** Whether the chain's counters are here. */

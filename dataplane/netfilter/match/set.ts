@@ -20,8 +20,8 @@ function portOf(p: NfPacket, side: "src" | "dst"): number {
 }
 
 /** A set with more dimensions than the rule has words never matches; words too many are not looked at. */
-function holds(set: IpSet, m: SetMatch, p: NfPacket): boolean {
-  if (set.type === "list:set") return set.members.some((member) => holds(member, m, p));
+export function holds(set: IpSet, m: SetMatch, p: NfPacket): boolean {
+  if (set.type === "list:set") return listHolds(set, m, p);
   const { dimensions, type } = set;
   if (m.sides.length < dimensions) return false;
   const ported = type === "bitmap:port" || dimensions > 1;
@@ -30,6 +30,11 @@ function holds(set: IpSet, m: SetMatch, p: NfPacket): boolean {
   const a = m.sides[0] === "src" ? p.src : p.dst;
   const b = m.sides[2] === "src" ? p.src : p.dst;
   return set.has(a, ported ? (p.proto << 16) | port : 0, b, p.ns.world.loop.time);
+}
+
+function listHolds(list: IpSet, m: SetMatch, p: NfPacket): boolean {
+  for (const member of list.members) if (holds(member, m, p)) return true;
+  return false;
 }
 
 export const setMatch: MatchModule<SetMatch> = {

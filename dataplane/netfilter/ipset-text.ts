@@ -5,7 +5,7 @@
  */
 import type { NetNs } from "../netns/netns.ts";
 import { type IpsetRestore, NetlinkError } from "../netns/rtnl-ops.ts";
-import { type EntryData, IpSet, type IpSets, SET_TYPES, type SetOptions, type SetType } from "./ipset.ts";
+import { type EntryData, IpSet, type IpSets, PLAIN, SET_TYPES, type SetOptions, type SetType } from "./ipset.ts";
 import { ensureNetfilter, netfilterOf } from "./restore-op.ts";
 import { RulesError } from "./rules-error.ts";
 
@@ -189,7 +189,9 @@ class Command {
         timeout = Number(value);
       else this.#fail(`set ${set.name}: option ${word} ${value} is not one that its entries take`);
     }
-    return { comment, expires: timeout === 0 ? 0 : this.#now + timeout * 1000 };
+    return comment === "" && timeout === 0
+      ? PLAIN
+      : { comment, expires: timeout === 0 ? 0 : this.#now + timeout * 1000 };
   }
 
   #member(list: IpSet, name: string, on: boolean): void {

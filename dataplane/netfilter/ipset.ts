@@ -43,7 +43,8 @@ export type SetOptions = {
 
 /** What an entry carries: a comment, and when it ends in milliseconds of virtual time (0: never). */
 export type EntryData = { readonly comment: string; readonly expires: number };
-const PLAIN: EntryData = { comment: "", expires: 0 };
+/** What most carry: nothing, for ever. */
+export const PLAIN: EntryData = { comment: "", expires: 0 };
 
 type Leaf = Map<number, EntryData>;
 

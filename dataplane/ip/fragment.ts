@@ -24,20 +24,9 @@ export function fragment(ns: NetNs, skb: Skb, mtu: number): Skb[] {
   for (let i = 0; i < count; i++) {
     const from = i * room;
     const len = Math.min(room, whole - from);
-    const part = ns.world.pool.alloc(head + len);
+    const part = newPart(ns, skb, head + len, head, i === 0);
     copy(part.buf, part.data, b, at, head);
     copy(part.buf, part.data + head, b, at + head + from, len);
-    part.end = part.data + head + len;
-    part.network = part.data;
-    part.transport = part.data + head;
-    part.protocol = skb.protocol;
-    part.dev = skb.dev;
-    part.mark = skb.mark;
-    part.dst = skb.dst;
-    part.ct = skb.ct;
-    part.ctInfo = skb.ctInfo;
-    // One fragment tells the way; the rest goes along.
-    part.trace = i === 0 ? skb.trace : null;
     const last = i === count - 1;
     ipv4.setTotalLen(part.buf, part.network, head + len);
     ipv4.setFlagsFrag(part.buf, part.network, ((offset + from) >> 3) | (!last || more ? 0x2000 : 0));
@@ -46,4 +35,20 @@ export function fragment(ns: NetNs, skb: Skb, mtu: number): Skb[] {
   }
   consume(ns, skb);
   return parts;
+}
+
+/** An empty fragment of `size` octets, `head` of them headers, that goes the way of the whole. One of them tells it. */
+export function newPart(ns: NetNs, skb: Skb, size: number, head: number, tells: boolean): Skb {
+  const part = ns.world.pool.alloc(size);
+  part.end = part.data + size;
+  part.network = part.data;
+  part.transport = part.data + head;
+  part.protocol = skb.protocol;
+  part.dev = skb.dev;
+  part.mark = skb.mark;
+  part.dst = skb.dst;
+  part.ct = skb.ct;
+  part.ctInfo = skb.ctInfo;
+  part.trace = tells ? skb.trace : null;
+  return part;
 }

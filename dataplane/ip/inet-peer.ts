@@ -6,7 +6,6 @@
 
 /** icmp_ratelimit in milliseconds, of which six may be saved up; ip_rt_error_cost and ip_rt_error_burst. */
 const COST = 1_000;
-const BURST = 6 * COST;
 const ROUTE_ERROR_BURST = 5 * COST;
 /** icmp_msgs_per_sec as errors a millisecond, and icmp_msgs_burst. */
 const GLOBAL_RATE = 1;
@@ -25,11 +24,14 @@ export class InetPeers {
   #credit = GLOBAL_BURST;
   #creditAt = 0;
 
-  /** Whether an error of the limited types may be sent to the peer; counts it if so. Times are in milliseconds. */
-  allowError(address: number, now: number): boolean {
+  /**
+   * Whether an error of the limited types may be sent to the peer; counts it if so. Times are in milliseconds; an error may
+   * be sent each `cost` of them, and six at once after silence.
+   */
+  allowError(address: number, now: number, cost: number = COST): boolean {
     this.#credit = Math.min(GLOBAL_BURST, this.#credit + (now - this.#creditAt) * GLOBAL_RATE);
     this.#creditAt = now;
-    if (this.#credit < 1 || !take(this.#peer(address, now), now, BURST)) return false;
+    if (this.#credit < 1 || !take(this.#peer(address, now), now, 6 * cost, cost)) return false;
     this.#credit--;
     return true;
   }
@@ -66,10 +68,10 @@ export class InetPeers {
   }
 }
 
-function take(peer: Peer, now: number, burst: number): boolean {
+function take(peer: Peer, now: number, burst: number, cost: number = COST): boolean {
   peer.tokens = Math.min(burst, peer.tokens + now - peer.last);
   peer.last = now;
-  if (peer.tokens < COST) return false;
-  peer.tokens -= COST;
+  if (peer.tokens < cost) return false;
+  peer.tokens -= cost;
   return true;
 }

@@ -6,7 +6,11 @@ import type { Skb } from "../skb/skb.ts";
 import { fillAt } from "../wire/checksum.ts";
 import { dstAt, headerLenOf, pseudo, srcAt, writeHeader } from "../wire/ip-header.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import * as tcp from "../wire/tcp.ts";
+
+/** The two low bits of the traffic class (RFC 3168). */
+const ECN_MASK = 3;
 
 /** The segment stays the caller's. A reset is not answered. `related`: a rule sends it, before there is a connection. */
 export function sendReset(ns: NetNs, skb: Skb, related = false): void {
@@ -38,7 +42,7 @@ export function sendReset(ns: NetNs, skb: Skb, related = false): void {
   const sum = pseudo(address, source, ipv4.PROTO_TCP, tcp.HEADER_LEN);
   fillAt(rb, rst.transport + tcp.CHECKSUM, rst.transport, tcp.HEADER_LEN, sum);
   const total = headerLenOf(source) + tcp.HEADER_LEN;
-  const tos = related || !four ? 0 : ipv4.tos(b, at);
+  const tos = related ? 0 : four ? ipv4.tos(b, at) : ipv6.trafficClass(b, at) & ~ECN_MASK;
   const ttl = defaultTtl(ns, source);
   writeHeader(rb, rst.network, total, ipv4.PROTO_TCP, ttl, address, source, tos, 0, true);
   rst.dst = dst;

@@ -29,12 +29,14 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
     return;
   }
   const mtu = Math.max(dst.mtu, ipv6.MIN_MTU);
-  if (skb.end - at > mtu) {
+  // What conntrack put together goes on in fragments again.
+  if (skb.end - at > mtu && (skb.fragMaxSize === 0 || skb.fragMaxSize > mtu)) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.PKT_TOOBIG, 0, mtu);
     drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - at} octets, MTU ${mtu} of ${dst.dev?.name}`);
     return;
   }
   ipv6.decHopLimit(b, at);
   if (!nfPass6(ns, NF_INET_FORWARD, skb, skb.dev, dst.dev)) return;
+  if (ns.ipvs !== null && !ns.ipvs.forward(ns, skb)) return;
   output(ns, skb);
 }

@@ -14,7 +14,8 @@ import { isMulticastKey6, key6At, octets6 } from "../wire/ip-key.ts";
 import { PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import * as ndisc from "../wire/ndisc.ts";
-import { localOut6, sourceFor6 } from "./output.ts";
+import { icmp6Out } from "./icmp-error.ts";
+import { sourceFor6 } from "./output.ts";
 
 /** icmpv6_rcv. */
 export function icmp6Receive(ns: NetNs, skb: Skb): void {
@@ -63,11 +64,12 @@ function echo(ns: NetNs, skb: Skb): void {
   icmpv6.setChecksum(rb, reply.transport, 0);
   icmpv6.fillChecksum(rb, reply.transport, len, reply.network);
   reply.dst = dst;
+  reply.mayCut = true;
   if (skb.trace !== null) {
     reply.trace = skb.trace.answer(ns, reply);
     reply.trace?.report(ns, reply, { step: "socket", text: "ICMPv6 echo reply" });
   }
-  localOut6(ns, reply);
+  icmp6Out(ns, reply);
 }
 
 /** An error about something we sent: the quoted header says what. */

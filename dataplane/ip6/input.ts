@@ -42,8 +42,16 @@ export function ip6Receive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, bad);
     return;
   }
-  if (!nfPass6(ns, NF_INET_PRE_ROUTING, skb, dev, null)) return;
-  route(ns, skb, dev);
+  if ((ns.nf6?.tracking === true || ns.ipvs !== null) && ipv6.fragmentHeader(skb.buf, skb.network, skb.end) >= 0) {
+    const whole = ns.reassembler6.add(skb, false);
+    if (whole !== null) prerouting(ns, whole, dev);
+    return;
+  }
+  prerouting(ns, skb, dev);
+}
+
+function prerouting(ns: NetNs, skb: Skb, dev: NetDev): void {
+  if (nfPass6(ns, NF_INET_PRE_ROUTING, skb, dev, null)) route(ns, skb, dev);
 }
 
 /** Checks the header, trims what Ethernet padded, and finds the transport header. Answers a drop reason or 0. */

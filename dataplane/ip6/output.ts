@@ -1,6 +1,6 @@
 /**
  * Sending IPv6 (net/ipv6/ip6_output.c): from a local socket (`localOut`), or after forwarding (`output`), through
- * POSTROUTING and the neighbour to the device. Left out: fragmentation (what is too long is answered, as a router does).
+ * POSTROUTING, fragmentation where this host is the source, and the neighbour to the device.
  */
 import type { NetDev } from "../dev/netdev.ts";
 import type { Dst } from "../fib/route.ts";
@@ -17,6 +17,7 @@ import * as ethernet from "../wire/ethernet.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { formatIp, type IpKey, isMulticastKey6, key6At, octets6 } from "../wire/ip-key.ts";
 import * as ipv6 from "../wire/ipv6.ts";
+import { fragment6 } from "./fragment.ts";
 import { nfPass6 } from "./hook.ts";
 
 /** The address that a packet to this destination is sent from, where its socket has not chosen; 0 if there is none. */
@@ -42,6 +43,7 @@ export function localOut6(ns: NetNs, skb: Skb): void {
       if (skb.trace !== null) traceRoute(ns, skb);
     }
   }
+  if (ns.ipvs !== null && !ns.ipvs.localOut(ns, skb)) return;
   output(ns, skb);
 }
 
@@ -55,17 +57,32 @@ export function output(ns: NetNs, skb: Skb): void {
   }
   if (!nfPass6(ns, NF_INET_POST_ROUTING, skb, skb.dev, dev)) return;
   const mtu = Math.max(Math.min(dst.mtu, dev.mtu), ipv6.MIN_MTU);
-  if (skb.end - skb.network > mtu) {
-    ns.handlers.icmp6Error(ns, skb, icmpv6.PKT_TOOBIG, 0, mtu);
-    drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
+  const len = skb.end - skb.network;
+  if (len > mtu || (skb.fragMaxSize !== 0 && len > skb.fragMaxSize)) {
+    fragmentAndSend(ns, skb, dst, dev, mtu);
     return;
   }
+  finish(ns, skb, dst, dev);
+}
+
+/** ip6_finish_output2: to the neighbour. */
+function finish(ns: NetNs, skb: Skb, dst: Dst, dev: NetDev): void {
   let neigh = dst.neigh;
   if (neigh === null || neigh.dead || neigh.dev !== dev) {
     neigh = isMulticastKey6(dst.address) ? multicastNeigh(dev, dst.address) : neighFor(dev, dst.nextHop);
     dst.neigh = neigh;
   }
   neighOutput(ns, neigh, skb);
+}
+
+function fragmentAndSend(ns: NetNs, skb: Skb, dst: Dst, dev: NetDev, mtu: number): void {
+  const most = skb.fragMaxSize;
+  if (most > mtu || (most === 0 && !skb.mayCut)) {
+    ns.handlers.icmp6Error(ns, skb, icmpv6.PKT_TOOBIG, 0, mtu);
+    drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
+    return;
+  }
+  for (const part of fragment6(ns, skb, most === 0 ? mtu : most)) finish(ns, part, dst, dev);
 }
 
 function multicastNeigh(dev: NetDev, group: IpKey): Neigh {

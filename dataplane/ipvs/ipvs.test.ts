@@ -14,7 +14,7 @@ import { SCHEDULERS, schedulerOf } from "./scheduler/registry.ts";
 import { Destination, VirtualService } from "./service.ts";
 import { ServiceTable } from "./service-table.ts";
 import { IN, IpvsTimeouts, nextState, OUT, TCP_STATES } from "./state.ts";
-import { ipvsOf, saveIpvs } from "./text.ts";
+import { connectionsOf, ipvsOf, saveIpvs } from "./text.ts";
 
 const SYN = 2;
 const ACK = 16;
@@ -24,8 +24,8 @@ const RST = 4;
 function service(scheduler: string, ...weights: readonly number[]): VirtualService {
   const made = schedulerOf(scheduler);
   if (made === undefined) throw new Error(`no scheduler ${scheduler}`);
-  const s = new VirtualService(6, 1, 80, 0, made, new SeededRandom(1));
-  for (const [i, w] of weights.entries()) s.destinations.push(new Destination(100 + i, 8080, "masq", w));
+  const s = new VirtualService(6, 0x0a600001, 80, 0, made, new SeededRandom(1));
+  for (const [i, w] of weights.entries()) s.destinations.push(new Destination(0x0a000064 + i, 8080, "masq", w));
   made.changed(s);
   return s;
 }
@@ -233,6 +233,19 @@ const TEXT = `-A -t 10.96.0.1:443 -s rr -p 10800
 -A --sctp-service 10.96.0.11:9 -s sh -p 60 -M 255.255.255.0
 `;
 
+/** The same of IPv6; one mark may stand for a service of each family. */
+const TEXT6 = `-A -t [fd00:96::1]:443 -s rr -p 10800 -M 64
+-a -t [fd00:96::1]:443 -r [fd00:168::5]:6443 -m -w 1
+-a -t [fd00:96::1]:443 -r [fd00:168::6]:6443 -m -w 0
+-A -u [fd00:96::10]:53 -s wlc
+-a -u [fd00:96::10]:53 -r [fd00:244::2]:53 -g -w 3 -x 10 -y 5
+-a -u [fd00:96::10]:53 -r [fd00:244::3]:53 -i -w 1
+-A --sctp-service [fd00:96::11]:9 -s sh -p 60
+-A -f 5 -s rr
+-A -f 5 -6 -s rr -p 60 -M 96
+-a -f 5 -6 -r [fd00:244::2]:0 -m -w 1
+`;
+
 describe("ipvsadm text", () => {
   const boot = (): Host => new Host(new World(1), "node");
   const apply = (host: Host, text: string): void => applyOps(host, [{ op: "ipvs.restore", netns: "host", text }]);
@@ -246,6 +259,17 @@ describe("ipvsadm text", () => {
     expect(saveIpvs(host.root)).not.toContain("-u ");
     apply(host, "-C");
     expect(saveIpvs(host.root)).toBe("");
+  });
+
+  it("knows IPv6, in brackets, with prefix lengths for masks", () => {
+    const host = boot();
+    apply(host, TEXT6);
+    expect(saveIpvs(host.root)).toBe(TEXT6);
+    expect(connectionsOf(host.root, "-t [fd00:96::1]:443", "[fd00:168::5]:6443")).toBe(0);
+    apply(host, "-D -f 5\n-e -t [fd00:96::1]:443 -r [fd00:168::6]:6443 -m -w 5\n");
+    expect(saveIpvs(host.root)).toContain("-A -f 5 -6");
+    expect(saveIpvs(host.root)).not.toContain("-A -f 5 -s");
+    expect(saveIpvs(host.root)).toContain("[fd00:168::6]:6443 -m -w 5");
   });
 
   it("is applied whole or not at all", () => {
@@ -263,7 +287,13 @@ describe("ipvsadm text", () => {
   it.each([
     ["-Z", 'command "-Z" is not known'],
     ["-A -s rr", "no service"],
-    ["-A -t 10.0.0.300:80", "is not an IPv4 address"],
+    ["-A -t 10.0.0.300:80", "is not an address"],
+    ["-A -t fd00::1:80", "is not an address and port"],
+    ["-A -t [10.0.0.1]:80", "is not an address and port"],
+    ["-A -t [fd00::1]:80 -s rr -p 9 -M 129", "is not a number from 1 to 128"],
+    ["-A -t [fd00::1]:80 -6", "option -6 goes with -f"],
+    ["-A -t [fd00::1]:80\n-a -t [fd00::1]:80 -r 10.0.0.1 -m", "is not of IPv6, as the service is"],
+    ["-A -t 10.0.0.1:80\n-a -t 10.0.0.1:80 -r [fd00::1] -m", "is not of IPv4, as the service is"],
     ["-A -t 10.0.0.1:80000", "is not a number from 0 to 65535"],
     ["-A -t 10.0.0.1:80 --what", 'option "--what" is not known'],
     ["-a -t 10.0.0.1:80 -r 10.0.0.2 -m", "service -t 10.0.0.1:80 does not exist"],

@@ -4,17 +4,18 @@
  *
  * With net.ipv4.vs.conntrack=1 the packet's conntrack entry learns the real server as its reply's source, and is entered
  * only when the packet leaves, so that POSTROUTING may masquerade it. Forwarding: masquerading (-m), direct routing (-g) and
- * tunnels of IP in IP (-i). Left out: FTP, synchronisation, one-packet scheduling, IPv6. In LOCAL_OUT the kernel
+ * tunnels of IP in IP (-i), each within one family. Left out: FTP, synchronisation, one-packet scheduling. In LOCAL_OUT the kernel
  * takes a packet before the filter table sees it; here the filter table sees it both before and after.
  */
 import type { Dst } from "../fib/route.ts";
-import { nfPass } from "../ip/hook.ts";
-import { outDev, output, sourceFor } from "../ip/output.ts";
+import { outDev } from "../ip/output.ts";
+import { sourceForEither } from "../ip6/either.ts";
 import { type Conn, IPS_CONFIRMED, IPS_SRC_NAT_DONE } from "../netfilter/conn.ts";
+import type { Conntrack } from "../netfilter/conntrack.ts";
 import { IP_CT_UNTRACKED } from "../netfilter/conntrack-entry.ts";
 import { HOOK_NAMES, NF_DROP, NF_INET_FORWARD, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT } from "../netfilter/hooks.ts";
 import { MANIP_DST, MANIP_SRC, mangle } from "../netfilter/nat-mangle.ts";
-import { netfilterOf } from "../netfilter/restore-op.ts";
+import { netfilter6Of, netfilterOf } from "../netfilter/restore-op.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { drop } from "../skb/drop.ts";
 import type { Skb } from "../skb/skb.ts";
@@ -22,14 +23,36 @@ import type { TracedRule } from "../skb/trace.ts";
 import { u8, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
+import { headerLenOf, writeHeader } from "../wire/ip-header.ts";
+import { formatIp, formatIpPort, key6, octets6 } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { formatIpv4, ipv4Of } from "../wire/ipv4-addr.ts";
+import { ipv4Of } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
+import { network6 } from "../wire/prefix.ts";
 import * as tcp from "../wire/tcp.ts";
 import { ConnTable, type IpvsConn, serverPortOf } from "./conn.ts";
 import { IPVS_DELIVER, IPVS_NONE, IPVS_TAKEN, type Ipvs } from "./hooks.ts";
+import {
+  dstOf,
+  isSix,
+  lessHops,
+  pass,
+  ported,
+  portsAt,
+  protoOf,
+  quotedAt,
+  sendOn,
+  srcOf,
+  tooBig,
+  unreachable,
+} from "./packet.ts";
 import type { Destination, VirtualService } from "./service.ts";
 import { ServiceTable } from "./service-table.ts";
 import { FIN_WAIT, IN, IN_ONLY, IpvsTimeouts, nextState, OUT, TIME_WAIT } from "./state.ts";
+
+/** IPv6 in IP (RFC 2473). */
+const PROTO_IPV6 = 41;
 
 export class IpvsEngine implements Ipvs {
   readonly ns: NetNs;
@@ -50,7 +73,7 @@ export class IpvsEngine implements Ipvs {
     if (!ported(skb)) return this.#errorIn(ns, skb);
     const answer = this.#replyOf(skb);
     if (answer !== null) {
-      if (!nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return IPVS_TAKEN;
+      if (!pass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return IPVS_TAKEN;
       this.#answer(ns, skb, answer, NF_INET_LOCAL_IN);
       return IPVS_DELIVER;
     }
@@ -63,7 +86,7 @@ export class IpvsEngine implements Ipvs {
     const held = ct !== null && !ct.confirmed ? ct : null;
     const status = held?.status ?? 0;
     if (held !== null) held.status |= IPS_CONFIRMED | IPS_SRC_NAT_DONE;
-    const passed = nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null);
+    const passed = pass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null);
     if (held !== null) held.status = status;
     if (!passed) return IPVS_TAKEN;
     return this.#in(ns, skb, known, service, NF_INET_LOCAL_IN);
@@ -114,24 +137,27 @@ export class IpvsEngine implements Ipvs {
   #connOf(skb: Skb): IpvsConn | null {
     const { buf: b, network: at, transport: th } = skb;
     const now = this.ns.world.loop.time;
-    const proto = ipv4.protocol(b, at);
-    return this.conns.fromClient(proto, ipv4.srcKey(b, at), u16(b, th), ipv4.dstKey(b, at), u16(b, th + 2), false, now);
+    const six = isSix(skb);
+    const [client, virtual] = [srcOf(b, at, six), dstOf(b, at, six)];
+    return this.conns.fromClient(protoOf(skb), client, u16(b, th), virtual, u16(b, th + 2), false, now);
   }
 
   #replyOf(skb: Skb): IpvsConn | null {
     if (this.conns.count === 0) return null;
     const { buf: b, network: at, transport: th } = skb;
     const now = this.ns.world.loop.time;
-    const proto = ipv4.protocol(b, at);
-    const c = this.conns.fromServer(proto, ipv4.srcKey(b, at), u16(b, th), ipv4.dstKey(b, at), u16(b, th + 2), now);
+    const six = isSix(skb);
+    const [server, client] = [srcOf(b, at, six), dstOf(b, at, six)];
+    const c = this.conns.fromServer(protoOf(skb), server, u16(b, th), client, u16(b, th + 2), now);
     return c?.destination.method === "masq" ? c : null;
   }
 
   /** The service that a packet without a connection may begin one with: TCP begins with a SYN. */
   #serviceOf(skb: Skb): VirtualService | null {
     const { buf: b, network: at, transport: th } = skb;
-    const proto = ipv4.protocol(b, at);
-    const service = this.services.lookup(proto, ipv4.dstKey(b, at), u16(b, th + 2), skb.mark);
+    const proto = protoOf(skb);
+    const six = isSix(skb);
+    const service = this.services.lookup(proto, dstOf(b, at, six), u16(b, th + 2), skb.mark, six);
     if (service === null || proto !== ipv4.PROTO_TCP) return service;
     const flags = skb.end - th < tcp.HEADER_LEN ? 0 : u8(b, th + tcp.FLAGS);
     return (flags & (tcp.SYN | tcp.ACK | tcp.RST)) === tcp.SYN ? service : null;
@@ -156,7 +182,7 @@ export class IpvsEngine implements Ipvs {
     const probes = this.conns.probes + this.services.probes;
     conn ??= this.#schedule(skb, service);
     if (conn === null) {
-      ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
+      unreachable(ns, skb);
       drop(
         ns,
         skb,
@@ -187,17 +213,18 @@ export class IpvsEngine implements Ipvs {
   #schedule(skb: Skb, service: VirtualService): IpvsConn | null {
     const { buf: b, network: at, transport: th } = skb;
     const now = this.ns.world.loop.time;
-    const proto = ipv4.protocol(b, at);
-    const client = ipv4.srcKey(b, at);
+    const six = isSix(skb);
+    const proto = protoOf(skb);
+    const client = srcOf(b, at, six);
     const clientPort = u16(b, th);
-    const virtual = ipv4.dstKey(b, at);
+    const virtual = dstOf(b, at, six);
     const virtualPort = u16(b, th + 2);
     const flow = { src: client, dst: virtual, srcPort: clientPort, now };
     let control: IpvsConn | null = null;
     let destination: Destination | null;
     if (service.timeout === 0) destination = service.scheduler.choose(service, flow);
     else {
-      const network = client & service.netmask;
+      const network = six ? networkKey(client, service.prefixLen) : client & service.netmask;
       const address = service.fwmark === 0 ? virtual : service.fwmark;
       const port = service.fwmark === 0 ? service.port : 0;
       control = this.conns.fromClient(proto, network, 0, address, port, true, now);
@@ -256,48 +283,50 @@ export class IpvsEngine implements Ipvs {
     skb.dst = dst;
     if (dst.type === "local") return this.#keep(ns, skb, hook);
     if (hook === NF_INET_LOCAL_IN) {
-      if (ipv4.ttl(skb.buf, skb.network) <= 1) {
-        ns.handlers.icmpError(ns, skb, icmpv4.TIME_EXCEEDED, icmpv4.EXC_TTL, 0);
+      if (!lessHops(ns, skb)) {
         drop(ns, skb, DropReason.IP_INHDR, () => "time to live exceeded");
         return IPVS_TAKEN;
       }
-      ipv4.decTtl(skb.buf, skb.network);
     }
     if (d.method === "tunnel" && !this.#encapsulate(ns, skb, dst)) return IPVS_TAKEN;
     if (skb.trace !== null) skb.trace.report(ns, skb, { step: "route", text: routeText(skb) });
-    if (!nfPass(ns, NF_INET_LOCAL_OUT, skb, null, outDev(ns, dst))) return IPVS_TAKEN;
-    output(ns, skb);
+    if (!pass(ns, NF_INET_LOCAL_OUT, skb, null, outDev(ns, dst))) return IPVS_TAKEN;
+    sendOn(ns, skb);
     return IPVS_TAKEN;
   }
 
-  /** An IPv4 header around the packet (ip_vs_tunnel_xmit). Its connection ends here. False: the packet is gone. */
+  /** An IP header around the packet (ip_vs_tunnel_xmit and its twin of IPv6). Its connection ends here. False: the packet is gone. */
   #encapsulate(ns: NetNs, skb: Skb, dst: Dst): boolean {
     const b = skb.buf;
     const inner = skb.network;
     const len = skb.end - inner;
-    const df = ipv4.flagsFrag(b, inner) & ipv4.FLAG_DF;
-    const mtu = dst.mtu - ipv4.HEADER_LEN;
-    if (df !== 0 && len > mtu) {
-      ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.FRAG_NEEDED, mtu);
+    const six = isSix(skb);
+    const head = headerLenOf(dst.address);
+    const df = six ? 0 : ipv4.flagsFrag(b, inner) & ipv4.FLAG_DF;
+    const mtu = six ? Math.max(dst.mtu - head, ipv6.MIN_MTU) : dst.mtu - head;
+    if ((six || df !== 0) && len > mtu) {
+      tooBig(ns, skb, mtu);
       drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${len} octets do not fit the tunnel's ${mtu}`);
       return false;
     }
-    const conntrack = this.#conntrack ? (netfilterOf(ns)?.conntrack ?? null) : null;
+    const conntrack = this.#conntrack ? conntrackOf(ns) : null;
     if (conntrack !== null && conntrack.confirm(skb) === NF_DROP) {
       drop(ns, skb, DropReason.NETFILTER_DROP);
       return false;
     }
-    const at = inner - ipv4.HEADER_LEN;
-    const from = ipv4Of(sourceFor(dst));
+    const at = inner - head;
+    const from = ipv4Of(sourceForEither(dst));
     const to = ipv4Of(dst.address);
-    const total = len + ipv4.HEADER_LEN;
-    ipv4.write(b, at, total, ns.takeIpId(), df, ipv4.ttl(b, inner), ipv4.PROTO_IPIP, from, to, ipv4.tos(b, inner));
+    const tos = six ? ipv6.trafficClass(b, inner) : ipv4.tos(b, inner);
+    const ttl = six ? ipv6.hopLimit(b, inner) : ipv4.ttl(b, inner);
+    const proto = six ? PROTO_IPV6 : ipv4.PROTO_IPIP;
+    writeHeader(b, at, len + head, proto, ttl, from, to, tos, six ? 0 : ns.takeIpId(), df !== 0);
     skb.data = at;
     skb.network = at;
     skb.transport = inner;
     skb.ct = null;
     skb.ctInfo = 0;
-    if (skb.trace !== null) skb.trace.report(ns, skb, { step: "encap", dev: "", text: "IP in IP, +20 octets" });
+    if (skb.trace !== null) skb.trace.report(ns, skb, { step: "encap", dev: "", text: `IP in IP, +${head} octets` });
     return true;
   }
 
@@ -306,7 +335,7 @@ export class IpvsEngine implements Ipvs {
     const ct = skb.ct as Conn | null;
     if (hook !== NF_INET_LOCAL_IN || ct === null || ct.confirmed) return IPVS_DELIVER;
     ct.status |= IPS_SRC_NAT_DONE;
-    if (netfilterOf(ns)?.conntrack.confirm(skb) !== NF_DROP) return IPVS_DELIVER;
+    if (conntrackOf(ns)?.confirm(skb) !== NF_DROP) return IPVS_DELIVER;
     drop(ns, skb, DropReason.NETFILTER_DROP);
     return IPVS_TAKEN;
   }
@@ -334,23 +363,21 @@ export class IpvsEngine implements Ipvs {
   /** An ICMP error to this host about what a real server was sent, for a client on this host. */
   #errorIn(ns: NetNs, skb: Skb): number {
     if (this.#quoted(skb) === null) return IPVS_NONE;
-    if (!nfPass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return IPVS_TAKEN;
+    if (!pass(ns, NF_INET_LOCAL_IN, skb, skb.dev, null)) return IPVS_TAKEN;
     this.#errorOut(skb);
     return IPVS_DELIVER;
   }
 
   /** The connection that an ICMP error from a real server quotes. */
   #quoted(skb: Skb): IpvsConn | null {
-    const { buf: b, network: at, transport: th, end } = skb;
-    if (ipv4.protocol(b, at) !== ipv4.PROTO_ICMP || ipv4.fragmentOffset(b, at) !== 0) return null;
-    if (end - th < icmpv4.HEADER_LEN + ipv4.HEADER_LEN + 8 || !icmpv4.isError(b, th)) return null;
-    const inner = th + icmpv4.HEADER_LEN;
-    const ports = inner + ipv4.headerLen(b, inner);
-    if (ipv4.version(b, inner) !== 4 || ipv4.fragmentOffset(b, inner) !== 0 || end - ports < 8) return null;
+    const { buf: b, end } = skb;
+    const inner = quotedAt(skb);
+    if (inner < 0) return null;
+    const six = isSix(skb);
+    const ports = portsAt(b, inner, end, six);
     const now = this.ns.world.loop.time;
-    const proto = ipv4.protocol(b, inner);
-    const server = ipv4.dstKey(b, inner);
-    const client = ipv4.srcKey(b, inner);
+    const proto = six ? ipv6.transportProtocol(b, inner, end) : ipv4.protocol(b, inner);
+    const [server, client] = [dstOf(b, inner, six), srcOf(b, inner, six)];
     const c = this.conns.fromServer(proto, server, u16(b, ports + 2), client, u16(b, ports), now);
     return c?.destination.method === "masq" ? c : null;
   }
@@ -361,20 +388,25 @@ export class IpvsEngine implements Ipvs {
     if (c === null) return;
     const { network, transport, end } = skb;
     mangle(skb, transport + icmpv4.HEADER_LEN, end, MANIP_DST, c.virtual, c.virtualPort);
-    icmpv4.fillChecksum(skb.buf, transport, end - transport);
+    if (!isSix(skb)) icmpv4.fillChecksum(skb.buf, transport, end - transport);
     mangle(skb, network, end, MANIP_SRC, c.virtual, 0);
+    // The addresses are in the sum of ICMPv6.
+    if (isSix(skb)) {
+      icmpv6.setChecksum(skb.buf, transport, 0);
+      icmpv6.fillChecksum(skb.buf, transport, end - transport, network);
+    }
   }
 
   #report(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number, fresh: boolean, probes: number): void {
     const { service, destination: d } = conn;
     const which = `destination ${service.destinations.indexOf(d) + 1} of ${service.destinations.length}`;
-    const to = `${formatIpv4(d.address)}:${serverPortOf(conn)}`;
+    const to = formatIpPort(d.address, serverPortOf(conn));
     const why = !fresh
       ? "known connection"
       : conn.control !== null && conn.control.controlled > 1
         ? "persistent"
         : "new";
-    const from = `${formatIpv4(conn.virtual)}:${conn.virtualPort}`;
+    const from = formatIpPort(conn.virtual, conn.virtualPort);
     // A report takes a rule as effective by its target; this is what the choice amounts to.
     const action = d.method === "masq" ? `-j DNAT --to-destination ${to}` : "-j ACCEPT";
     const text = `ipvs ${service.scheduler.name}: ${which} (${why}) ${action}`;
@@ -383,8 +415,8 @@ export class IpvsEngine implements Ipvs {
   }
 
   #reportReply(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): void {
-    const from = `${formatIpv4(conn.destination.address)}:${serverPortOf(conn)}`;
-    const to = `${formatIpv4(conn.virtual)}:${conn.virtualPort}`;
+    const from = formatIpPort(conn.destination.address, serverPortOf(conn));
+    const to = formatIpPort(conn.virtual, conn.virtualPort);
     this.#hookStep(ns, skb, hook, null, 1, `${from} → ${to}`);
   }
 
@@ -404,21 +436,24 @@ export class IpvsEngine implements Ipvs {
   }
 }
 
-/** Whether a packet has ports: TCP, UDP or SCTP, whole or the first fragment. */
-function ported(skb: Skb): boolean {
-  const proto = ipv4.protocol(skb.buf, skb.network);
-  if (proto !== ipv4.PROTO_TCP && proto !== ipv4.PROTO_UDP && proto !== ipv4.PROTO_SCTP) return false;
-  return ipv4.fragmentOffset(skb.buf, skb.network) === 0 && skb.end - skb.transport >= 8;
+/** Both families share one. */
+function conntrackOf(ns: NetNs): Conntrack | null {
+  return (netfilterOf(ns) ?? netfilter6Of(ns))?.conntrack ?? null;
+}
+
+/** The client's network that persistence counts as one. */
+function networkKey(client: number, len: number): number {
+  return key6(network6({ addr: octets6(client), len }));
 }
 
 function routeText(skb: Skb): string {
   const dst = skb.dst;
-  return dst?.route == null ? "no route" : `${formatIpv4(dst.address)} dev ${dst.dev?.name ?? "lo"}`;
+  return dst?.route == null ? "no route" : `${formatIp(dst.address)} dev ${dst.dev?.name ?? "lo"}`;
 }
 
 /** As ipvsadm lists it: "TCP 10.96.0.1:443", "FWM 5". */
 export function nameOf(s: VirtualService): string {
-  if (s.fwmark !== 0) return `FWM ${s.fwmark}`;
+  if (s.fwmark !== 0) return `FWM ${s.fwmark}${s.six ? " IPv6" : ""}`;
   const proto = s.proto === ipv4.PROTO_TCP ? "TCP" : s.proto === ipv4.PROTO_UDP ? "UDP" : "SCTP";
-  return `${proto} ${formatIpv4(s.address)}:${s.port}`;
+  return `${proto} ${formatIpPort(s.address, s.port)}`;
 }

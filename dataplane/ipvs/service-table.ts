@@ -1,4 +1,5 @@
 /** Virtual services by protocol, address and port, in one hash that grows and counts its probes; those by mark beside it. */
+import { compareIp } from "../wire/ip-key.ts";
 import type { VirtualService } from "./service.ts";
 
 const MIN_BUCKETS = 64;
@@ -13,23 +14,30 @@ export class ServiceTable {
   #buckets: (VirtualService | null)[] = new Array<VirtualService | null>(MIN_BUCKETS).fill(null);
   #mask = MIN_BUCKETS - 1;
   readonly #marks: Map<number, VirtualService> = new Map();
+  readonly #marks6: Map<number, VirtualService> = new Map();
   #anyPort = 0;
   count = 0;
   /** Entries looked at so far. */
   probes = 0;
 
   /** The service that a new packet is for: by mark, by address and port, by address alone. */
-  lookup(proto: number, address: number, port: number, mark: number): VirtualService | null {
-    if (mark !== 0 && this.#marks.size > 0) {
-      const marked = this.#marks.get(mark);
+  lookup(proto: number, address: number, port: number, mark: number, six = false): VirtualService | null {
+    const marks = this.#marked(six);
+    if (mark !== 0 && marks.size > 0) {
+      const marked = marks.get(mark);
       if (marked !== undefined) return marked;
     }
     const found = this.get(proto, address, port, 0);
     return found !== null || this.#anyPort === 0 ? found : this.get(proto, address, 0, 0);
   }
 
-  get(proto: number, address: number, port: number, fwmark: number): VirtualService | null {
-    if (fwmark !== 0) return this.#marks.get(fwmark) ?? null;
+  #marked(six: boolean): Map<number, VirtualService> {
+    return six ? this.#marks6 : this.#marks;
+  }
+
+  /** `six` tells which of two services with one mark. */
+  get(proto: number, address: number, port: number, fwmark: number, six = false): VirtualService | null {
+    if (fwmark !== 0) return this.#marked(six).get(fwmark) ?? null;
     let s = this.#buckets[hash(proto, address, port) & this.#mask] as VirtualService | null;
     for (; s !== null; s = s.next) {
       this.probes++;
@@ -41,7 +49,7 @@ export class ServiceTable {
   add(s: VirtualService): void {
     this.count++;
     if (s.fwmark !== 0) {
-      this.#marks.set(s.fwmark, s);
+      this.#marked(s.six).set(s.fwmark, s);
       return;
     }
     if (this.count > this.#mask) this.#grow();
@@ -52,7 +60,7 @@ export class ServiceTable {
   delete(s: VirtualService): void {
     this.count--;
     if (s.fwmark !== 0) {
-      this.#marks.delete(s.fwmark);
+      this.#marked(s.six).delete(s.fwmark);
       return;
     }
     const at = hash(s.proto, s.address, s.port) & this.#mask;
@@ -67,10 +75,15 @@ export class ServiceTable {
   }
 
   all(): VirtualService[] {
-    const out: VirtualService[] = [...this.#marks.values()];
+    const out: VirtualService[] = [...this.#marks.values(), ...this.#marks6.values()];
     for (let s of this.#buckets) for (; s !== null; s = s.next) out.push(s);
     return out.sort(
-      (a, b) => a.fwmark - b.fwmark || a.proto - b.proto || (a.address >>> 0) - (b.address >>> 0) || a.port - b.port,
+      (a, b) =>
+        a.fwmark - b.fwmark ||
+        Number(a.six) - Number(b.six) ||
+        a.proto - b.proto ||
+        compareIp(a.address, b.address) ||
+        a.port - b.port,
     );
   }
 

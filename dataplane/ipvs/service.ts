@@ -1,5 +1,6 @@
-/** A virtual service and its destinations (struct ip_vs_service, ip_vs_dest). Addresses are signed 32-bit integers. */
+/** A virtual service and its destinations (struct ip_vs_service, ip_vs_dest). Addresses are signed 32-bit integers, of IPv6 their keys. */
 import type { Random } from "../sim/random.ts";
+import { isKey6 } from "../wire/ip-key.ts";
 import type { Scheduler } from "./scheduler/scheduler.ts";
 
 /** Masquerading (-m), direct routing (-g), or a tunnel of IP in IP (-i). */
@@ -53,11 +54,14 @@ export class VirtualService {
   /** 0: every port. */
   readonly port: number;
   readonly fwmark: number;
+  /** It is for packets of IPv6. */
+  readonly six: boolean;
   scheduler: Scheduler;
   /** Seconds of persistence; 0: none. */
   timeout = 0;
-  /** Which clients count as one. */
+  /** Which clients count as one: of IPv4, of IPv6. */
   netmask = -1;
+  prefixLen = 128;
   /** -b: sh-fallback, sh-port and their mh twins. */
   fallback = false;
   hashPort = false;
@@ -66,7 +70,17 @@ export class VirtualService {
   /** The next in its hash chain. */
   next: VirtualService | null = null;
 
-  constructor(proto: number, address: number, port: number, fwmark: number, scheduler: Scheduler, random: Random) {
+  /** `six` is told of services by mark; the others have an address that says so. */
+  constructor(
+    proto: number,
+    address: number,
+    port: number,
+    fwmark: number,
+    scheduler: Scheduler,
+    random: Random,
+    six: boolean = isKey6(address),
+  ) {
+    this.six = six;
     this.proto = proto;
     this.address = address;
     this.port = port;

@@ -1,12 +1,14 @@
 /**
  * The text of ipvsadm(8): what `ipvsadm -R` reads and `ipvsadm -Sn` prints, and the operation ipvs.restore, whole or
- * nothing. Commands: -A, -E, -D (services), -a, -e, -d (destinations), -C, --set. Left out: IPv6, tunnels other than ipip, names of
- * hosts and services, -o, -j and --pe.
+ * nothing. Commands: -A, -E, -D (services), -a, -e, -d (destinations), -C, --set. Addresses of IPv6 stand in brackets, masks are
+ * prefix lengths there, and -6 is for services by mark. Left out: tunnels other than ipip, names of hosts and services, -o, -j
+ * and --pe.
  */
 
 import { columnOf } from "../netfilter/rules-error.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { type IpvsRestore, NetlinkError } from "../netns/rtnl-ops.ts";
+import { formatIpPort, isKey6, parseIp } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { formatIpv4, parseIpv4 } from "../wire/ipv4-addr.ts";
 import { IpvsEngine } from "./ipvs.ts";
@@ -101,7 +103,7 @@ class Command {
       return;
     }
     const key = this.#key(options);
-    const service = services.get(key.proto, key.address, key.port, key.fwmark);
+    const service = services.get(key.proto, key.address, key.port, key.fwmark, key.six);
     if (command === "-A") {
       if (service !== null) this.#fail(`service ${key.text} exists already`);
       const made = new VirtualService(
@@ -111,6 +113,7 @@ class Command {
         key.fwmark,
         schedulerOf("wlc") ?? this.#fail("no scheduler wlc"),
         this.#engine.ns.random.fork(`ipvs ${key.text}`),
+        key.six,
       );
       this.#edit(made, options);
       services.add(made);
@@ -132,7 +135,7 @@ class Command {
     const found = new Map<string, string>();
     for (let i = 1; i < this.#words.length; i++) {
       const word = this.#words[i] ?? "";
-      if (word in METHODS) found.set(word, "");
+      if (word in METHODS || word === "-6") found.set(word, "");
       else if (word in PROTOCOLS || ["-f", "-s", "-p", "-M", "-b", "-r", "-w", "-x", "-y"].includes(word)) {
         const value = this.#words[i + 1];
         if (word === "-p" && (value === undefined || value.startsWith("-"))) {
@@ -152,23 +155,29 @@ class Command {
     address: number;
     port: number;
     fwmark: number;
+    six: boolean;
     text: string;
   } {
     const mark = options.get("-f");
-    if (mark !== undefined)
-      return { proto: 0, address: 0, port: 0, fwmark: this.#number("-f", mark, 1, 0xffffffff), text: `-f ${mark}` };
+    if (mark !== undefined) {
+      const six = options.has("-6");
+      const fwmark = this.#number("-f", mark, 1, 0xffffffff);
+      return { proto: 0, address: 0, port: 0, fwmark, six, text: `-f ${mark}${six ? " -6" : ""}` };
+    }
+    if (options.has("-6")) this.#fail("option -6 goes with -f");
     for (const [option, proto] of Object.entries(PROTOCOLS)) {
       const text = options.get(option);
-      if (text !== undefined) return { proto, ...this.#address(option, text), fwmark: 0, text: `${option} ${text}` };
+      if (text === undefined) continue;
+      const { address, port } = this.#address(option, text);
+      return { proto, address, port: port ?? 0, fwmark: 0, six: isKey6(address), text: `${option} ${text}` };
     }
     return this.#fail("no service: expected -t, -u, --sctp-service or -f");
   }
 
-  #address(option: string, text: string): { address: number; port: number } {
-    const at = text.lastIndexOf(":");
-    const address = parseIpv4(at < 0 ? text : text.slice(0, at));
-    if (address === undefined) return this.#fail(`option ${option}: "${text}" is not an IPv4 address and port`);
-    return { address: address | 0, port: at < 0 ? 0 : this.#number(option, text.slice(at + 1), 0, 0xffff) };
+  #address(option: string, text: string): Endpoint {
+    const found = parseEndpoint(text) ?? this.#fail(`option ${option}: "${text}" is not an address and port`);
+    if (found.port !== null) this.#number(option, String(found.port), 0, 0xffff);
+    return found;
   }
 
   #number(option: string, text: string, min: number, max: number): number {
@@ -179,7 +188,7 @@ class Command {
   }
 
   #edit(service: VirtualService, options: ReadonlyMap<string, string>): void {
-    const { scheduler, timeout, netmask, fallback, hashPort } = service;
+    const { scheduler, timeout, netmask, prefixLen, fallback, hashPort } = service;
     const name = options.get("-s") ?? "wlc";
     if (name !== scheduler.name)
       service.scheduler =
@@ -187,14 +196,16 @@ class Command {
     const persistence = options.get("-p");
     service.timeout = persistence === undefined ? 0 : this.#number("-p", persistence, 1, 31 * 86400);
     const mask = options.get("-M");
-    service.netmask =
-      mask === undefined ? -1 : (parseIpv4(mask) ?? this.#fail(`option -M: "${mask}" is not a netmask`)) | 0;
+    if (service.six) service.prefixLen = mask === undefined ? 128 : this.#number("-M", mask, 1, 128);
+    else
+      service.netmask =
+        mask === undefined ? -1 : (parseIpv4(mask) ?? this.#fail(`option -M: "${mask}" is not a netmask`)) | 0;
     const flags = options.get("-b")?.split(",") ?? [];
     for (const flag of flags)
       if (!/^(sh|mh)-(fallback|port)$/.test(flag)) this.#fail(`option -b: flag "${flag}" is not known`);
     service.fallback = flags.some((f) => f.endsWith("-fallback"));
     service.hashPort = flags.some((f) => f.endsWith("-port"));
-    this.#undo.push(() => Object.assign(service, { scheduler, timeout, netmask, fallback, hashPort }));
+    this.#undo.push(() => Object.assign(service, { scheduler, timeout, netmask, prefixLen, fallback, hashPort }));
   }
 
   #delete(service: VirtualService): void {
@@ -211,10 +222,12 @@ class Command {
   #destination(command: string, service: VirtualService, options: ReadonlyMap<string, string>, name: string): void {
     const text = options.get("-r") ?? this.#fail("no destination: expected -r");
     const given = this.#address("-r", text);
+    if (isKey6(given.address) !== service.six)
+      this.#fail(`option -r: "${text}" is not of ${service.six ? "IPv6" : "IPv4"}, as the service is`);
     const method = methodOf(options);
     // Direct routing and tunnels keep the port; who changes or deletes need not say how packets are forwarded.
     const keeps = command === "-a" && method !== "masq";
-    const port = keeps || !text.includes(":") ? service.port : given.port;
+    const port = keeps || given.port === null ? service.port : given.port;
     const list = service.destinations;
     const at = list.findIndex((d) => d.address === given.address && d.port === port);
     const known = list[at];
@@ -282,19 +295,36 @@ export function saveIpvs(ns: NetNs): string {
   return (ipvsOf(ns)?.services.all() ?? []).map(formatService).join("");
 }
 
+function maskText(s: VirtualService): string {
+  if (s.six) return s.prefixLen === 128 ? "" : ` -M ${s.prefixLen}`;
+  return s.netmask === -1 ? "" : ` -M ${formatIpv4(s.netmask)}`;
+}
+
+/** As in `service.ts`; the port is null where there is none. */
+type Endpoint = { readonly address: number; readonly port: number | null };
+
+/** "10.0.0.1:80" or "[fd00::1]:80". Undefined for what is neither. */
+function parseEndpoint(text: string): Endpoint | undefined {
+  const [, six, four, digits] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([0-9]+))?$/.exec(text) ?? [];
+  const address = six === undefined ? parseIpv4(four ?? "") : parseIp(six);
+  const port = digits === undefined ? null : Number(digits);
+  if (address === undefined || (six !== undefined && !isKey6(address))) return undefined;
+  return { address: address | 0, port };
+}
+
 function formatService(s: VirtualService): string {
   const option = s.proto === ipv4.PROTO_TCP ? "-t" : s.proto === ipv4.PROTO_UDP ? "-u" : "--sctp-service";
-  const key = s.fwmark === 0 ? `${option} ${formatIpv4(s.address)}:${s.port}` : `-f ${s.fwmark}`;
+  const key = s.fwmark === 0 ? `${option} ${formatIpPort(s.address, s.port)}` : `-f ${s.fwmark}${s.six ? " -6" : ""}`;
   const flag = s.scheduler.name === "mh" ? "mh" : "sh";
   const flags = [...(s.fallback ? [`${flag}-fallback`] : []), ...(s.hashPort ? [`${flag}-port`] : [])];
   const head =
     `-A ${key} -s ${s.scheduler.name}` +
     (s.timeout === 0 ? "" : ` -p ${s.timeout}`) +
-    (s.timeout === 0 || s.netmask === -1 ? "" : ` -M ${formatIpv4(s.netmask)}`) +
+    (s.timeout === 0 ? "" : maskText(s)) +
     (flags.length === 0 ? "" : ` -b ${flags.join(",")}`);
   const rest = s.destinations.map((d) => {
     const limits = `${d.upper === 0 ? "" : ` -x ${d.upper}`}${d.lower === 0 ? "" : ` -y ${d.lower}`}`;
-    return `-a ${key} -r ${formatIpv4(d.address)}:${d.port} ${Object.keys(METHODS).find((o) => METHODS[o] === d.method)} -w ${d.weight}${limits}`;
+    return `-a ${key} -r ${formatIpPort(d.address, d.port)} ${Object.keys(METHODS).find((o) => METHODS[o] === d.method)} -w ${d.weight}${limits}`;
   });
   return `${[head, ...rest].join("\n")}\n`;
 }
@@ -303,10 +333,10 @@ function formatService(s: VirtualService): string {
 export function connectionsOf(ns: NetNs, service: string, destination: string): number {
   const engine = ipvsOf(ns);
   const [option = "", where = ""] = service.split(" ");
-  const [vip = "", vport = ""] = where.split(":");
-  const [ip = "", port = ""] = destination.split(":");
-  const virtual = engine?.services.get(PROTOCOLS[option] ?? 0, (parseIpv4(vip) ?? 0) | 0, Number(vport), 0);
+  const [vip, real] = [parseEndpoint(where), parseEndpoint(destination)];
+  if (vip === undefined || real === undefined) return 0;
+  const virtual = engine?.services.get(PROTOCOLS[option] ?? 0, vip.address, vip.port ?? 0, 0);
   engine?.settle();
-  const found = virtual?.destinations.find((d) => d.address === ((parseIpv4(ip) ?? 0) | 0) && d.port === Number(port));
+  const found = virtual?.destinations.find((d) => d.address === real.address && d.port === (real.port ?? 0));
   return found === undefined ? 0 : found.active + found.inactive;
 }

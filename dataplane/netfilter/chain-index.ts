@@ -69,6 +69,8 @@ function isPure(m: Match): boolean {
     case "physdev":
     case "pkttype":
     case "ttl":
+    case "hl":
+    case "iprange":
     case "udp":
     case "sctp":
     case "multiport":

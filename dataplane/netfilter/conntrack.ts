@@ -10,7 +10,7 @@ import type { NetNs } from "../netns/netns.ts";
 import type { Sysctls } from "../netns/sysctl.ts";
 import type { EventLoop } from "../sim/event-loop.ts";
 import type { Skb } from "../skb/skb.ts";
-import { trackable } from "../skb/verify-checksum.ts";
+import { trackable, trackable6 } from "../skb/verify-checksum.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
 import { formatIp, key6At } from "../wire/ip-key.ts";
@@ -145,7 +145,7 @@ export class Conntrack {
   }
 
   /** The same for an IPv6 packet. Neighbour discovery and its kin are not tracked. */
-  track6(skb: Skb, _hook: number): number {
+  track6(skb: Skb, hook: number): number {
     if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
     const t = this.timeouts;
     if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
@@ -154,9 +154,10 @@ export class Conntrack {
     const number = ipv6.transportProtocol(b, at, skb.end);
     const proto = ctProto(number);
     if (skb.end - th < proto.headerLen) return NF_ACCEPT;
+    if (hook === NF_INET_PRE_ROUTING && t.checksum && !trackable6(skb, number)) return NF_ACCEPT;
     if (number === PROTO_ICMPV6) {
       const type = icmpv6.type(b, th);
-      if (type >= ndisc.MLD_FIRST && type <= ndisc.REDIRECT) {
+      if ((type >= ndisc.MLD_FIRST && type <= ndisc.REDIRECT) || type === ndisc.MLD2_REPORT) {
         skb.ctInfo = IP_CT_UNTRACKED;
         return NF_ACCEPT;
       }

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Host } from "../host/host.ts";
 import { World } from "../host/world.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
-import { parseIpv4 } from "../wire/ipv4-addr.ts";
+import { parseIp } from "../wire/ip-key.ts";
 import { IpSets } from "./ipset.ts";
 import { formatSets, restoreSets, saveSets } from "./ipset-text.ts";
 
@@ -27,31 +27,48 @@ add BOTH IPS
 add BOTH NETS
 `;
 
+/** The same of IPv6. */
+const TEXT6 = `create IPS hash:ip family inet6 hashsize 1024 maxelem 65536
+add IPS fd00::1
+create NETS hash:net family inet6 hashsize 1024 maxelem 65536
+add NETS 2000::/3
+add NETS fd00:1::/32
+add NETS fd00:2::3:4
+create SVC hash:ip,port family inet6 hashsize 1024 maxelem 65536 timeout 600 comment
+add SVC fd00:96::1,tcp:443 timeout 0 comment "the api"
+create NETPORT hash:net,port family inet6 hashsize 1024 maxelem 65536
+add NETPORT fd00:3::/61,udp:53
+create LOOP hash:ip,port,ip family inet6 hashsize 1024 maxelem 65536
+add LOOP fd00::1,sctp:80,fd00::1
+create RANGES hash:ip,port,net family inet6 hashsize 1024 maxelem 65536
+add RANGES fd00::9,tcp:80,2001:db8::/33
+`;
+
 function restore(text: string, now = 0, sets: IpSets = new IpSets()): IpSets {
   restoreSets(sets, text, "sets", now);
   return sets;
 }
 
 function ip(text: string): number {
-  return parseIpv4(text) ?? 0;
+  return parseIp(text) ?? 0;
 }
 
 describe("ipset text", () => {
-  it("goes in and comes out the same, for every type", () => {
-    expect(formatSets(restore(TEXT).all(), 0)).toBe(TEXT);
+  it.each([TEXT, TEXT6])("goes in and comes out the same, for every type", (text) => {
+    expect(formatSets(restore(text).all(), 0)).toBe(text);
   });
 
-  it("is read as the real ipset reads it", (context) => {
+  it.for([TEXT, TEXT6])("is read as the real ipset reads it", (text, context) => {
     // In a namespace that is gone with the process: what the real ipset saves after it has restored our text.
     const inNetns = (script: string, input: string): { status: number | null; stdout: string } =>
       spawnSync("unshare", ["-n", "sh", "-c", script], { input, encoding: "utf8" });
     if (inNetns("ipset list -n", "").status !== 0) {
       return context.skip("needs ipset, a kernel with ip_set and the right to make network namespaces");
     }
-    const { status, stdout } = inNetns("ipset restore && ipset save", TEXT);
+    const { status, stdout } = inNetns("ipset restore && ipset save", text);
     expect(status).toBe(0);
     const saved = stdout.replace(/ bucketsize \d+ initval 0x[0-9a-f]+/g, "");
-    expect(saved.split("\n").sort()).toEqual(TEXT.split("\n").sort());
+    expect(saved.split("\n").sort()).toEqual(text.split("\n").sort());
   });
 
   it("finds what each type holds, and nothing beside it", () => {
@@ -72,6 +89,29 @@ describe("ipset text", () => {
     expect(has("RANGES", "10.0.0.9", 6, 80, "203.0.114.1")).toBe(false);
     expect(has("PORTS", "0.0.0.0", 6, 30000)).toBe(true);
     expect(has("PORTS", "0.0.0.0", 6, 30001)).toBe(false);
+  });
+
+  it("finds the same of IPv6, and nothing of the other family", () => {
+    const sets = restore(`${TEXT6}create FOUR hash:net\nadd FOUR 0.0.0.0/1\nadd FOUR 128.0.0.0/1\n`);
+    const has = (name: string, a: string, proto: number, port: number, b = "::"): boolean | undefined =>
+      sets.get(name)?.has(ip(a), (proto << 16) | port, ip(b), 0);
+    expect(has("IPS", "fd00::1", 0, 0)).toBe(true);
+    expect(has("IPS", "fd00::2", 0, 0)).toBe(false);
+    expect(has("IPS", "10.0.0.1", 0, 0)).toBe(false);
+    expect(has("FOUR", "fd00::1", 0, 0)).toBe(false);
+    expect(has("FOUR", "10.0.0.1", 0, 0)).toBe(true);
+    expect(has("NETS", "fd00:1:ffff::1", 0, 0)).toBe(true);
+    expect(has("NETS", "fd00:2::3:5", 0, 0)).toBe(false);
+    expect(has("NETS", "3fff::1", 0, 0)).toBe(true);
+    expect(has("NETS", "4000::1", 0, 0)).toBe(false);
+    expect(has("SVC", "fd00:96::1", 6, 443)).toBe(true);
+    expect(has("SVC", "fd00:96::1", 17, 443)).toBe(false);
+    expect(has("NETPORT", "fd00:3::7:0:0:0:1", 17, 53)).toBe(true);
+    expect(has("NETPORT", "fd00:3:0:8::1", 17, 53)).toBe(false);
+    expect(has("LOOP", "fd00::1", 132, 80, "fd00::1")).toBe(true);
+    expect(has("LOOP", "fd00::1", 132, 80, "fd00::2")).toBe(false);
+    expect(has("RANGES", "fd00::9", 6, 80, "2001:db8:7fff::1")).toBe(true);
+    expect(has("RANGES", "fd00::9", 6, 80, "2001:db8:8000::1")).toBe(false);
   });
 
   it("lets entries end when their time is over", () => {
@@ -100,7 +140,7 @@ describe("ipset text", () => {
     ["create A hash:ip maxelem 1\nadd A 10.0.0.1\nadd A 10.0.0.2", "set A is full"],
     ["create A bitmap:port", "option range: found nothing"],
     ["create A bitmap:port range 10-20\nadd A 21", '"21" is no entry'],
-    ["create A hash:ip family inet6", "family inet6 is not supported"],
+    ["create A hash:ip family inet7", '"inet7" is neither inet nor inet6'],
     ["create A hash:ip size 4", "option size does not go with hash:ip"],
     ["create A hash:ip,port\nadd A 10.0.0.1,tcp:70000", "is no entry"],
     ["create A hash:ip\ncreate L list:set\nadd L A\ndestroy A", "set A is in use by a list"],

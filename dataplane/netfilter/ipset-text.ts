@@ -96,7 +96,8 @@ class Command {
     const options = this.#options(name, type as SetType);
     const known = this.#sets.get(name);
     if (known !== undefined) {
-      if (!this.#exist || known.type !== type) this.#fail(`set ${name} exists already`);
+      const same = known.type === type && (known.options.six ?? false) === (options.six ?? false);
+      if (!this.#exist || !same) this.#fail(`set ${name} exists already`);
       return;
     }
     this.#sets.put(new IpSet(name, type as SetType, options));
@@ -112,8 +113,7 @@ class Command {
       else this.#fail(`option "${word}" is not known`);
     }
     const family = found.get("family") ?? "inet";
-    if (family === "inet6") this.#fail(`set ${name}: family inet6 is not supported`);
-    if (family !== "inet") this.#fail(`option family: "${family}" is neither inet nor inet6`);
+    if (family !== "inet" && family !== "inet6") this.#fail(`option family: "${family}" is neither inet nor inet6`);
     const number = (option: string): number | undefined => {
       const text = found.get(option);
       if (text === undefined) return undefined;
@@ -136,7 +136,7 @@ class Command {
     ];
     const head = hash
       ? [
-          "family inet",
+          `family ${family}`,
           `hashsize ${number("hashsize") ?? 1024}`,
           `maxelem ${maxelem ?? DEFAULT_MAXELEM}`,
           ...tail,
@@ -147,6 +147,7 @@ class Command {
       text: head.join(" "),
       comment: found.has("comment"),
       maxelem: maxelem ?? DEFAULT_MAXELEM,
+      six: family === "inet6",
       ...(timeout === undefined ? {} : { timeout }),
       ...(ports === null ? {} : { from: Number(ports[1]), to: Number(ports[2]) }),
     };
@@ -264,7 +265,7 @@ function formatSet(set: IpSet, now: number): string {
       ? "range 0-65535"
       : set.type === "list:set"
         ? "size 8"
-        : "family inet hashsize 1024 maxelem 65536";
+        : `family ${set.options.six === true ? "inet6" : "inet"} hashsize 1024 maxelem 65536`;
   const lines = [`create ${set.name} ${set.type} ${set.options.text ?? fallback}`];
   if (set.type === "list:set") for (const member of set.members) lines.push(`add ${set.name} ${member.name}`);
   for (const [e, data] of set.elements(now)) {

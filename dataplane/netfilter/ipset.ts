@@ -1,12 +1,12 @@
 /**
  * ipsets (net/netfilter/ipset/): hash:ip, hash:net, hash:ip,port, hash:net,port, hash:ip,port,ip, hash:ip,port,net,
  * bitmap:port and list:set, with timeouts and comments. Each lookup is one hash probe for each prefix length in use, as in
- * the kernel. Sizes of hash tables are carried along for the text and mean nothing here. Left out: nomatch entries,
- * counters, skbinfo, marks, MACs, interfaces, IPv6.
+ * the kernel. A set holds addresses of one family. Sizes of hash tables are carried along for the text and mean nothing
+ * here. Left out: nomatch entries, counters, skbinfo, marks, MACs, interfaces.
  */
+import { formatIp, type IpKey, isKey6, key6, network6Key, octets6, parseIp } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { formatIpv4, parseIpv4 } from "../wire/ipv4-addr.ts";
-import { maskOf } from "../wire/prefix.ts";
+import { maskOf, network6 } from "../wire/prefix.ts";
 import { parseProtocol, protocolText } from "./services.ts";
 
 export type SetType =
@@ -31,6 +31,8 @@ export const SET_TYPES: readonly SetType[] = [
 
 /** What create(8) options say; those that are absent take ipset's defaults. */
 export type SetOptions = {
+  /** Its addresses are of IPv6 (family inet6). */
+  readonly six?: boolean;
   /** The rest of the line as `ipset save` prints it: "family inet hashsize 1024 maxelem 65536". */
   readonly text?: string;
   /** Seconds that entries live unless they say otherwise; absent: there are no timeouts. */
@@ -48,8 +50,11 @@ export const PLAIN: EntryData = { comment: "", expires: 0 };
 
 type Leaf = Map<number, EntryData>;
 
-/** An element, parsed. `key`: `(protocol << 16 | port) << 6 | prefix length`. */
-export type Element = { readonly key: number; readonly a: number; readonly b: number };
+/** An element, parsed. `service`: `protocol << 16 | port`, 0 where there is none; `len`: the prefix length of its network. */
+export type Element = { readonly service: number; readonly len: number; readonly a: number; readonly b: number };
+
+const WHOLE = 32;
+const WHOLE6 = 128;
 
 const MAX_EXPANSION = 65536;
 
@@ -59,12 +64,14 @@ export class IpSet {
   readonly options: SetOptions;
   /** How many words `-m set` needs for it. */
   readonly dimensions: number;
-  /** Elements with one address (or a port alone): by key, then address. */
-  readonly #flat: Map<number, Leaf> = new Map();
-  /** Elements with two addresses: by key, then the first, then the second. */
-  readonly #deep: Map<number, Map<number, Leaf>> = new Map();
+  /** Bits of an address. */
+  readonly #whole: number;
+  /** By prefix length, elements with one address (or a port alone): by service, then address. */
+  readonly #flat: (Map<number, Leaf> | null)[];
+  /** The same of elements with two addresses: by service, then the first, then the second. */
+  readonly #deep: (Map<number, Map<number, Leaf>> | null)[];
   /** How many elements have each prefix length. */
-  readonly #lens: number[] = new Array<number>(33).fill(0);
+  readonly #lens: number[];
   /** list:set: its members, in order. */
   readonly members: IpSet[] = [];
   /** Lists that hold this set: it cannot be destroyed while there are any. */
@@ -76,6 +83,10 @@ export class IpSet {
     this.type = type;
     this.dimensions = type.split(",").length;
     this.options = options;
+    this.#whole = options.six === true ? WHOLE6 : WHOLE;
+    this.#flat = new Array<null>(this.#whole + 1).fill(null);
+    this.#deep = new Array<null>(this.#whole + 1).fill(null);
+    this.#lens = new Array<number>(this.#whole + 1).fill(0);
   }
 
   /** The elements that a text means (a range of ports is several); null for text that does not fit the type. */
@@ -85,24 +96,35 @@ export class IpSet {
       const ports = parts.length === 1 ? portRange(stripProto(parts[0] ?? ""), "-") : null;
       const { from = 0, to = 0xffff } = this.options;
       if (ports === null || ports[0] < from || ports[1] > to) return null;
-      return range(ports[0], ports[1]).map((port) => ({ key: 0, a: port, b: 0 }));
+      return range(ports[0], ports[1]).map((port) => ({ service: 0, len: 0, a: port, b: 0 }));
     }
     if (parts.length !== this.dimensions || this.type === "list:set") return null;
-    const first = address(parts[0] ?? "", this.type === "hash:net" || this.type === "hash:net,port");
+    const first = this.#address(parts[0] ?? "", this.type === "hash:net" || this.type === "hash:net,port");
     if (first === null) return null;
-    if (parts.length === 1) return [{ key: first.len, a: first.addr, b: 0 }];
+    if (parts.length === 1) return [{ service: 0, len: first.len, a: first.addr, b: 0 }];
     const service = (parts[1] ?? "").split(":");
     const proto = service.length === 1 ? ipv4.PROTO_TCP : parseProtocol(service[0] ?? "");
     const ports = portRange(service.length === 1 ? (service[0] ?? "") : service.slice(1).join(":"), "-");
     if (proto === undefined || ports === null) return null;
-    const second = parts.length === 2 ? null : address(parts[2] ?? "", this.type === "hash:ip,port,net");
+    const second = parts.length === 2 ? null : this.#address(parts[2] ?? "", this.type === "hash:ip,port,net");
     if (parts.length === 3 && second === null) return null;
     const len = second?.len ?? first.len;
     return range(ports[0], ports[1]).map((port) => ({
-      key: ((proto << 16) | port) * 64 + len,
+      service: (proto << 16) | port,
+      len,
       a: first.addr,
       b: second?.addr ?? 0,
     }));
+  }
+
+  #address(text: string, net: boolean): { readonly addr: number; readonly len: number } | null {
+    const slash = text.indexOf("/");
+    const addr = parseIp(slash < 0 ? text : text.slice(0, slash));
+    const rest = slash < 0 ? String(this.#whole) : text.slice(slash + 1);
+    const len = /^[0-9]{1,3}$/.test(rest) ? Number(rest) : -1;
+    if (addr === undefined || isKey6(addr) !== (this.#whole === WHOLE6)) return null;
+    if (len < 1 || len > this.#whole || (!net && len !== this.#whole)) return null;
+    return { addr: networkOf(addr, len), len };
   }
 
   /** Answers false for an entry that does not fit the type. */
@@ -132,11 +154,11 @@ export class IpSet {
       if (!known || leaf === undefined) return;
       leaf.delete(at);
       if (leaf.size === 0) {
-        if (!deep) this.#flat.delete(e.key);
+        if (!deep) this.#flat[e.len]?.delete(e.service);
         else {
-          const inner = this.#deep.get(e.key);
+          const inner = this.#deep[e.len]?.get(e.service);
           inner?.delete(e.a);
-          if (inner?.size === 0) this.#deep.delete(e.key);
+          if (inner?.size === 0) this.#deep[e.len]?.delete(e.service);
         }
       }
       this.#count(e, -1);
@@ -144,11 +166,15 @@ export class IpSet {
     }
     if (leaf === undefined) {
       leaf = new Map();
-      if (!deep) this.#flat.set(e.key, leaf);
-      else {
-        const inner = this.#deep.get(e.key) ?? new Map<number, Leaf>();
+      if (!deep) {
+        this.#flat[e.len] ??= new Map();
+        this.#flat[e.len]?.set(e.service, leaf);
+      } else {
+        const services = this.#deep[e.len] ?? new Map<number, Map<number, Leaf>>();
+        this.#deep[e.len] = services;
+        const inner = services.get(e.service) ?? new Map<number, Leaf>();
         inner.set(e.a, leaf);
-        this.#deep.set(e.key, inner);
+        services.set(e.service, inner);
       }
     }
     leaf.set(at, data);
@@ -160,12 +186,12 @@ export class IpSet {
   }
 
   #leaf(e: Element): Leaf | undefined {
-    return this.#deepness === 1 ? this.#deep.get(e.key)?.get(e.a) : this.#flat.get(e.key);
+    if (this.#deepness === 1) return this.#deep[e.len]?.get(e.service)?.get(e.a);
+    return this.#flat[e.len]?.get(e.service);
   }
 
   #count(e: Element, by: number): void {
-    const len = e.key % 64;
-    this.#lens[len] = (this.#lens[len] ?? 0) + by;
+    this.#lens[e.len] = (this.#lens[e.len] ?? 0) + by;
     this.size += by;
   }
 
@@ -174,34 +200,35 @@ export class IpSet {
    * type does not have are not looked at; bitmap:port looks at the port alone.
    */
   has(a: number, service: number, b: number, now: number): boolean {
+    const whole = this.#whole;
+    if (this.type === "bitmap:port") return alive(this.#flat[0]?.get(0)?.get(service & 0xffff), now);
+    if (isKey6(a) !== (whole === WHOLE6)) return false;
     switch (this.type) {
-      case "bitmap:port":
-        return alive(this.#flat.get(0)?.get(service & 0xffff), now);
       case "hash:ip":
-        return alive(this.#flat.get(32)?.get(a | 0), now);
+        return alive(this.#flat[whole]?.get(0)?.get(a | 0), now);
       case "hash:ip,port":
-        return alive(this.#flat.get(service * 64 + 32)?.get(a | 0), now);
+        return alive(this.#flat[whole]?.get(service)?.get(a | 0), now);
       case "hash:ip,port,ip":
         return alive(
-          this.#deep
-            .get(service * 64 + 32)
+          this.#deep[whole]
+            ?.get(service)
             ?.get(a | 0)
             ?.get(b | 0),
           now,
         );
       case "hash:net":
       case "hash:net,port":
-        for (let len = 32; len > 0; len--) {
+        for (let len = whole; len > 0; len--) {
           if (this.#lens[len] === 0) continue;
-          const key = this.type === "hash:net" ? len : service * 64 + len;
-          if (alive(this.#flat.get(key)?.get(a & maskOf(len)), now)) return true;
+          const leaf = this.#flat[len]?.get(this.type === "hash:net" ? 0 : service);
+          if (alive(leaf?.get(within(a, len)), now)) return true;
         }
         return false;
       case "hash:ip,port,net":
-        for (let len = 32; len > 0; len--) {
+        for (let len = whole; len > 0; len--) {
           if (this.#lens[len] === 0) continue;
-          const leaf = this.#deep.get(service * 64 + len)?.get(a | 0);
-          if (alive(leaf?.get(b & maskOf(len)), now)) return true;
+          const leaf = this.#deep[len]?.get(service)?.get(a | 0);
+          if (alive(leaf?.get(within(b, len)), now)) return true;
         }
         return false;
       default:
@@ -211,21 +238,22 @@ export class IpSet {
 
   /** Every element with what it carries, expired ones left out. */
   *elements(now = 0): IterableIterator<readonly [Element, EntryData]> {
-    for (const [key, leaf] of this.#flat)
-      for (const [a, data] of leaf) if (alive(data, now)) yield [{ key, a, b: 0 }, data];
-    for (const [key, inner] of this.#deep)
-      for (const [a, leaf] of inner) for (const [b, data] of leaf) if (alive(data, now)) yield [{ key, a, b }, data];
+    for (const [len, services] of this.#flat.entries())
+      for (const [service, leaf] of services ?? [])
+        for (const [a, data] of leaf) if (alive(data, now)) yield [{ service, len, a, b: 0 }, data];
+    for (const [len, services] of this.#deep.entries())
+      for (const [service, inner] of services ?? [])
+        for (const [a, leaf] of inner)
+          for (const [b, data] of leaf) if (alive(data, now)) yield [{ service, len, a, b }, data];
   }
 
   /** An element as `ipset save` prints it. */
   format(e: Element): string {
     if (this.type === "bitmap:port") return String(e.a);
-    const len = e.key % 64;
-    const service = Math.floor(e.key / 64);
-    const net = len === 32 ? "" : `/${len}`;
-    const port = `,${protocolText(service >>> 16)}:${service & 0xffff}`;
-    if (this.#deepness === 1) return `${formatIpv4(e.a)}${port},${formatIpv4(e.b)}${net}`;
-    return `${formatIpv4(e.a)}${net}${this.dimensions === 1 ? "" : port}`;
+    const net = e.len === this.#whole ? "" : `/${e.len}`;
+    const port = `,${protocolText(e.service >>> 16)}:${e.service & 0xffff}`;
+    if (this.#deepness === 1) return `${formatIp(e.a)}${port},${formatIp(e.b)}${net}`;
+    return `${formatIp(e.a)}${net}${this.dimensions === 1 ? "" : port}`;
   }
 
   /** Entries as `ipset save` prints them. */
@@ -239,12 +267,14 @@ function alive(data: EntryData | undefined, now: number): boolean {
   return data !== undefined && (data.expires === 0 || data.expires > now);
 }
 
-function address(text: string, net: boolean): { readonly addr: number; readonly len: number } | null {
-  const slash = text.indexOf("/");
-  const addr = parseIpv4(slash < 0 ? text : text.slice(0, slash));
-  const len = slash < 0 ? 32 : /^[0-9]{1,2}$/.test(text.slice(slash + 1)) ? Number(text.slice(slash + 1)) : -1;
-  if (addr === undefined || len < 1 || len > 32 || (!net && len !== 32)) return null;
-  return { addr: addr & maskOf(len), len };
+/** The network of an address, as elements hold it. */
+function networkOf(addr: IpKey, len: number): number {
+  return isKey6(addr) ? key6(network6({ addr: octets6(addr), len })) : addr & maskOf(len);
+}
+
+/** The same of a packet's address; 0 for a network of IPv6 that nobody named. */
+function within(addr: number, len: number): number {
+  return isKey6(addr) ? network6Key(addr, len) : addr & maskOf(len);
 }
 
 function stripProto(text: string): string {

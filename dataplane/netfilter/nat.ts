@@ -8,6 +8,7 @@ import type { Random } from "../sim/random.ts";
 import type { Skb } from "../skb/skb.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
+import { compareIp } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import {
@@ -24,8 +25,9 @@ import { IP_CT_ESTABLISHED_REPLY } from "./conntrack-entry.ts";
 import { NF_INET_LOCAL_IN, NF_INET_POST_ROUTING } from "./hooks.ts";
 import { MANIP_DST, MANIP_SRC, mangle } from "./nat-mangle.ts";
 import { NatSources } from "./nat-source.ts";
+import { spread } from "./nat-spread.ts";
 
-/** Where a connection may be moved to (struct nf_nat_range2). Addresses are signed 32-bit integers. */
+/** Where a connection may be moved to (struct nf_nat_range2). Addresses as in Tuple. */
 export type NatRange = {
   /** Null leaves the address. */
   readonly addrs: { readonly min: number; readonly max: number } | null;
@@ -183,8 +185,12 @@ export class Nat {
     if (manip === MANIP_SRC && !range.random && !range.fully) {
       if (inRange(t, range)) {
         if (!this.#used(t, conn)) return;
-      } else if (this.#likeBefore(t, range, conn)) {
-        if (!this.#used(t, conn)) return;
+      } else {
+        const { src, ports } = t;
+        if (this.#likeBefore(t, range, conn) && !this.#used(t, conn)) return;
+        // What was taken is forgotten: the choice starts from the connection as it came.
+        t.src = src;
+        t.ports = ports;
       }
     }
     this.#chooseAddress(t, range, conn, manip);
@@ -202,19 +208,13 @@ export class Nat {
     this.#choosePort(t, range, conn, manip);
   }
 
+  /** find_best_ips_proto. */
   #chooseAddress(t: Draft, range: NatRange, conn: Conn, manip: number): void {
     if (range.addrs === null) return;
-    const min = range.addrs.min >>> 0;
-    const max = range.addrs.max >>> 0;
-    let chosen = min;
-    if (min !== max) {
-      // One source is always mapped alike; unless `persistent`, the destination counts too.
-      const far = range.persistent ? 0 : conn.original.dst;
-      const h = Math.imul(conn.original.src ^ Math.imul(far, 0x9e3779b1), 0x85ebca6b);
-      chosen = min + Math.floor(((h ^ (h >>> 15)) >>> 0) * ((max - min + 1) / 0x1_0000_0000));
-    }
-    if (manip === MANIP_SRC) t.src = chosen | 0;
-    else t.dst = chosen | 0;
+    const { min, max } = range.addrs;
+    const chosen = min === max ? min : spread(min, max, t.src, t.dst, manip, range.persistent, conn.original.zone);
+    if (manip === MANIP_SRC) t.src = chosen;
+    else t.dst = chosen;
   }
 
   /** nf_nat_l4proto_unique_tuple. */
@@ -302,7 +302,7 @@ function setPort(t: Draft, manip: number, port: number): void {
 
 /** Whether the source is one that the range allows already (nf_in_range). */
 function inRange(t: Draft, range: NatRange): boolean {
-  if (range.addrs !== null && (t.src >>> 0 < range.addrs.min >>> 0 || t.src >>> 0 > range.addrs.max >>> 0))
+  if (range.addrs !== null && (compareIp(t.src, range.addrs.min) < 0 || compareIp(t.src, range.addrs.max) > 0))
     return false;
   const port = t.ports >>> 16;
   return range.ports === null || (port >= range.ports.min && port <= range.ports.max);

@@ -11,6 +11,7 @@ import type { NetNs } from "../netns/netns.ts";
 import { Skb } from "../skb/skb.ts";
 import type { TracedRule } from "../skb/trace.ts";
 import { u16 } from "../wire/bytes.ts";
+import { ETH_P_IPV6 } from "../wire/ethernet.ts";
 import { dstAt, srcAt } from "../wire/ip-header.ts";
 import { formatIp, formatIpPort, key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
@@ -70,7 +71,8 @@ export class IptablesNetfilter implements Netfilter {
   /** It is that of IPv6. */
   readonly six: boolean;
   readonly tables: Tables = new Map();
-  readonly state: NfState = new NfState();
+  /** What matches remember, and sets: one for both families. */
+  readonly state: NfState;
   /** One for both families. */
   readonly conntrack: Conntrack;
   readonly nat: Nat;
@@ -99,9 +101,11 @@ export class IptablesNetfilter implements Netfilter {
   constructor(ns: NetNs, six: boolean = false, other: IptablesNetfilter | null = null) {
     this.ns = ns;
     this.six = six;
+    this.state = other?.state ?? new NfState();
     this.conntrack = other?.conntrack ?? new Conntrack(ns);
     this.nat = other?.nat ?? new Nat(this.conntrack, ns.random.fork("nat"));
     this.#packet = new NfPacket(ns, new Skb(0), this.state, this.nat);
+    if (six) this.#packet.l3 = ETH_P_IPV6;
   }
 
   /** Rules looked at in the last hook call. */
@@ -232,7 +236,7 @@ export class IptablesNetfilter implements Netfilter {
     p.src = key6At(b, at + ipv6.SRC);
     p.dst = key6At(b, at + ipv6.DST);
     p.proto = ipv6.transportProtocol(b, at, skb.end);
-    p.fragment = 0;
+    p.fragment = ipv6.fragmentOffset(b, at, skb.end);
   }
 
   #track(skb: Skb, hook: number): number {

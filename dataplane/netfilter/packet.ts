@@ -3,6 +3,7 @@ import type { NetDev } from "../dev/netdev.ts";
 import type { NetNs } from "../netns/netns.ts";
 import type { Skb } from "../skb/skb.ts";
 import type { TracedRule } from "../skb/trace.ts";
+import { ETH_P_IP } from "../wire/ethernet.ts";
 import type { Conn } from "./conn.ts";
 import type { Nat } from "./nat.ts";
 import type { NfState } from "./state.ts";
@@ -10,12 +11,12 @@ import type { NfState } from "./state.ts";
 export class NfPacket {
   ns: NetNs;
   skb: Skb;
-  /** Addresses as signed 32-bit integers. */
+  /** Addresses as signed 32-bit integers, of IPv6 their keys. */
   src = 0;
   dst = 0;
   proto = 0;
-  /** EtherType; tables of bridges see other packets than IPv4's too. */
-  l3 = 0x0800;
+  /** EtherType; tables of bridges see other packets than those of IP, too. */
+  l3: number = ETH_P_IP;
   /** Octets from the start of the datagram; 0 for a whole one or the first. */
   fragment = 0;
   /** Its ports, and all of its transport header, can be read: matches on them will not drop it (hotdrop). */
@@ -40,7 +41,7 @@ export class NfPacket {
     this.nat = nat;
   }
 
-  /** The octets, where the IPv4 and the transport header start, and where the packet ends. */
+  /** The octets, where the IP and the transport header start, and where the packet ends. */
   get b(): Uint8Array {
     return this.skb.buf;
   }

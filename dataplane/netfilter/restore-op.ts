@@ -30,11 +30,12 @@ export function netfilter6Of(ns: NetNs): IptablesNetfilter | null {
 }
 
 /** The namespace's netfilter, made if there is none: for sets and connections before the first rule. */
-export function ensureNetfilter(ns: NetNs): IptablesNetfilter {
-  const known = netfilterOf(ns);
+export function ensureNetfilter(ns: NetNs, six = false): IptablesNetfilter {
+  const known = six ? netfilter6Of(ns) : netfilterOf(ns);
   if (known !== null) return known;
-  const made = new IptablesNetfilter(ns, false, netfilter6Of(ns));
-  ns.nf = made;
+  const made = new IptablesNetfilter(ns, six, six ? netfilterOf(ns) : netfilter6Of(ns));
+  if (six) ns.nf6 = made;
+  else ns.nf = made;
   return made;
 }
 

@@ -6,9 +6,12 @@ import { applyOps } from "../netns/rtnl-apply.ts";
 import type { Skb } from "../skb/skb.ts";
 import type { PacketTrace, TracedRule, TraceStep } from "../skb/trace.ts";
 import { copy } from "../wire/bytes.ts";
+import { fillAt } from "../wire/checksum.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
+import { headerLenOf, pseudo } from "../wire/ip-header.ts";
+import { type IpKey, isKey6, octets6, parseIp } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
-import { ipv4 as addr } from "../wire/ipv4-addr.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import * as sctp from "../wire/sctp.ts";
 import * as tcp from "../wire/tcp.ts";
 import * as udp from "../wire/udp.ts";
@@ -18,7 +21,8 @@ import type { IptablesNetfilter } from "./netfilter.ts";
 import { ensureNetfilter, netfilterOf } from "./restore-op.ts";
 
 export type PacketSpec = {
-  readonly proto?: "tcp" | "udp" | "icmp" | "sctp" | number;
+  /** Addresses say of which family it is. */
+  readonly proto?: "tcp" | "udp" | "icmp" | "icmpv6" | "sctp" | number;
   readonly src?: string;
   readonly dst?: string;
   readonly sport?: number;
@@ -41,7 +45,37 @@ export type PacketSpec = {
   readonly mark?: number;
 };
 
-const NUMBERS = { tcp: ipv4.PROTO_TCP, udp: ipv4.PROTO_UDP, icmp: ipv4.PROTO_ICMP, sctp: ipv4.PROTO_SCTP } as const;
+const NUMBERS = {
+  tcp: ipv4.PROTO_TCP,
+  udp: ipv4.PROTO_UDP,
+  icmp: ipv4.PROTO_ICMP,
+  icmpv6: ipv4.PROTO_ICMPV6,
+  sctp: ipv4.PROTO_SCTP,
+} as const;
+
+function addr(text: string): IpKey {
+  const address = parseIp(text);
+  if (address === undefined) throw new Error(`${text} is no address`);
+  return address;
+}
+
+/** Where the checksum is. */
+const CHECKSUMS: Readonly<Record<number, number>> = {
+  [ipv4.PROTO_UDP]: udp.CHECKSUM,
+  [ipv4.PROTO_TCP]: tcp.CHECKSUM,
+  [ipv4.PROTO_ICMP]: icmpv4.CHECKSUM,
+  [ipv4.PROTO_ICMPV6]: icmpv4.CHECKSUM,
+};
+const FRAGMENT_HEADER_LEN = 8;
+
+/** The header in front of the transport's, with a fragment header where the packet is to be a later fragment. */
+function writeIpv6(skb: Skb, proto: number, src: IpKey, dst: IpKey, spec: PacketSpec): void {
+  const { buf: b, network: at } = skb;
+  const payload = skb.end - at - ipv6.HEADER_LEN;
+  const [next, extra] = skb.transport > at + ipv6.HEADER_LEN ? [ipv6.NEXT_FRAGMENT, spec.fragment ?? 0] : [proto, 0];
+  ipv6.write(b, at, payload, next, spec.ttl ?? 64, octets6(src), octets6(dst), spec.tos ?? 0, 0);
+  if (extra > 0) b.set([proto, 0, extra >> 8, extra & 0xf8, 0, 0, 0, 1], at + ipv6.HEADER_LEN);
+}
 
 export class Bench {
   readonly world: World;
@@ -81,11 +115,12 @@ export class Bench {
       typeof spec.payload === "number" ? new Uint8Array(spec.payload) : (spec.payload ?? new Uint8Array(0));
     const src = addr(spec.src ?? "10.0.0.2");
     const dst = addr(spec.dst ?? "10.1.0.2");
+    const six = isKey6(dst);
     const proto = typeof spec.proto === "number" ? spec.proto : NUMBERS[spec.proto ?? "udp"];
     const skb = this.world.pool.alloc(120 + payload.length);
     const b = skb.buf;
     skb.network = skb.data;
-    skb.transport = skb.data + ipv4.HEADER_LEN;
+    skb.transport = skb.data + headerLenOf(dst) + (six && (spec.fragment ?? 0) > 0 ? FRAGMENT_HEADER_LEN : 0);
     const th = skb.transport;
     const ports = { srcPort: spec.sport ?? 1000, dstPort: spec.dport ?? 80 };
     let len = 0;
@@ -94,8 +129,12 @@ export class Bench {
     } else if (proto === ipv4.PROTO_TCP) {
       const { flags = tcp.SYN, seq = 0, ack = 0, window = 65535, options = [] } = spec;
       len = tcp.emit({ ...ports, seq, ack, flags, window, urgent: 0, options }, b, th);
-    } else if (proto === ipv4.PROTO_ICMP) {
-      len = icmpv4.emit({ type: spec.type ?? 8, code: spec.code ?? 0, rest: (spec.id ?? 7) * 0x10000 + 1 }, b, th);
+    } else if (proto === ipv4.PROTO_ICMP || proto === ipv4.PROTO_ICMPV6) {
+      len = icmpv4.emit(
+        { type: spec.type ?? (six ? 128 : 8), code: spec.code ?? 0, rest: (spec.id ?? 7) * 0x10000 + 1 },
+        b,
+        th,
+      );
     } else if (proto === ipv4.PROTO_SCTP) {
       len = sctp.HEADER_LEN;
       b.fill(0, th, th + sctp.MIN_LEN);
@@ -107,13 +146,17 @@ export class Bench {
     copy(b, th + len, payload, 0, payload.length);
     len += payload.length;
     skb.end = th + len;
-    if (proto === ipv4.PROTO_UDP) udp.fillChecksum4(b, th, len, src, dst);
-    else if (proto === ipv4.PROTO_TCP) tcp.fillChecksum4(b, th, len, src, dst);
-    else if (proto === ipv4.PROTO_ICMP) icmpv4.fillChecksum(b, th, len);
-    else if (proto === ipv4.PROTO_SCTP) sctp.fillChecksum(b, th, len);
-    const frag = (spec.fragment ?? 0) >> 3;
-    ipv4.write(b, skb.network, ipv4.HEADER_LEN + len, 1, frag, spec.ttl ?? 64, proto, src, dst, spec.tos ?? 0);
-    ipv4.fillChecksum(b, skb.network);
+    const sum = six || proto === ipv4.PROTO_TCP || proto === ipv4.PROTO_UDP ? pseudo(src, dst, proto, len) : 0;
+    const field = CHECKSUMS[proto];
+    if (proto === ipv4.PROTO_SCTP) sctp.fillChecksum(b, th, len);
+    else if (field !== undefined) fillAt(b, th + field, th, len, sum);
+    const fragment = spec.fragment ?? 0;
+    if (six) writeIpv6(skb, proto, src, dst, spec);
+    else {
+      const total = ipv4.HEADER_LEN + len;
+      ipv4.write(b, skb.network, total, 1, fragment >> 3, spec.ttl ?? 64, proto, src, dst, spec.tos ?? 0);
+      ipv4.fillChecksum(b, skb.network);
+    }
     skb.mark = spec.mark ?? 0;
     return skb;
   }

@@ -7,6 +7,7 @@ import { Fib } from "../fib/fib.ts";
 import type { World } from "../host/world.ts";
 import { InetPeers } from "../ip/inet-peer.ts";
 import { Reassembler } from "../ip/reassembly.ts";
+import { Reassembler6 } from "../ip6/reassembly.ts";
 import type { Ipvs } from "../ipvs/hooks.ts";
 import type { BridgeFilter, Netfilter } from "../netfilter/hooks.ts";
 import type { Random } from "../sim/random.ts";
@@ -68,10 +69,13 @@ export class NetNs {
   readonly pingSockets: Map<number, PingReceiver> = new Map();
   readonly pingSockets6: Map<number, PingReceiver> = new Map();
   readonly reassembler: Reassembler = new Reassembler(this);
+  readonly reassembler6: Reassembler6 = new Reassembler6(this);
   /** How often ICMP errors may go to whom. */
   readonly peers: InetPeers = new InetPeers();
   /** An ICMP message is on its way out. */
   icmpSending = false;
+  /** The same of ICMPv6. */
+  icmp6Sending = false;
   /** Packets dropped, by reason. */
   readonly drops: number[] = [];
   /** Next IPv4 identification; starts at random as the kernel's do. */

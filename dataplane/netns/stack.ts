@@ -13,7 +13,7 @@ import { arpReceive } from "../neigh/arp.ts";
 import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
 import { drop } from "../skb/drop.ts";
 import type { Skb } from "../skb/skb.ts";
-import { answerable } from "../skb/verify-checksum.ts";
+import { answerable, answerable6 } from "../skb/verify-checksum.ts";
 import { sctpReceive } from "../sock/sctp.ts";
 import { tcpReceive } from "../sock/tcp.ts";
 import { udp6Receive, udpReceive } from "../sock/udp.ts";
@@ -54,6 +54,7 @@ function linkFailure(ns: NetNs, skb: Skb): void {
 /** Answers what a rule rejects, unless its checksum is wrong: its sender cannot be who it says. */
 function reject(ns: NetNs, skb: Skb): void {
   if (skb.protocol === ETH_P_IPV6) {
+    if (!answerable6(skb)) return;
     if (skb.rejectWith === REJECT_TCP_RESET) sendReset(ns, skb, true);
     else icmp6Send(ns, skb, icmpv6.DEST_UNREACH, skb.rejectWith, 0);
     return;

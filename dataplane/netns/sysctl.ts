@@ -23,6 +23,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   "net.ipv6.conf.all.disable_ipv6": "0",
   "net.ipv6.conf.default.disable_ipv6": "0",
   "net.ipv6.conf.all.hop_limit": "64",
+  "net.ipv6.icmp.ratelimit": "1000",
   "net.ipv4.vs.conntrack": "0",
   "net.ipv4.vs.conn_reuse_mode": "1",
   "net.ipv4.vs.expire_nodest_conn": "0",
@@ -67,6 +68,8 @@ export class Sysctls {
   ipForward = false;
   ip6Forward = false;
   hopLimit6 = 64;
+  /** Milliseconds between errors of ICMPv6 to one host. */
+  icmpRatelimit6 = 1000;
   /** Whether IPv6 was ever disabled somewhere: while it was not, the path need not ask. */
   #ipv6DisabledUsed = false;
   bridgeNfCallIptables = true;
@@ -107,6 +110,9 @@ export class Sysctls {
       case "net.ipv6.conf.all.hop_limit":
       case "net.ipv6.conf.default.hop_limit":
         this.hopLimit6 = Number(text);
+        break;
+      case "net.ipv6.icmp.ratelimit":
+        this.icmpRatelimit6 = Number(text);
         break;
       case "net.ipv4.ip_forward":
       case "net.ipv4.conf.all.forwarding":

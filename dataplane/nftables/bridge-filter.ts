@@ -9,12 +9,13 @@ import { NfPacket } from "../netfilter/packet.ts";
 import { netfilterOf } from "../netfilter/restore-op.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { Skb } from "../skb/skb.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
+import { key6At } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import type { Chain } from "./model.ts";
 import type { Ruleset } from "./ruleset.ts";
 import { NftRunner } from "./run.ts";
-
-const ETH_P_IP = 0x0800;
 
 class NftBridgeFilter implements BridgeFilter {
   readonly #prerouting: readonly Chain[];
@@ -43,7 +44,13 @@ class NftBridgeFilter implements BridgeFilter {
     p.l3 = skb.protocol;
     p.examined = 0;
     p.linear = 0;
-    if (skb.protocol === ETH_P_IP && ipv4.check(b, at, skb.end) === 0) {
+    if (skb.protocol === ETH_P_IPV6 && ipv6.check(b, at, skb.end) === 0) {
+      p.src = key6At(b, at + ipv6.SRC);
+      p.dst = key6At(b, at + ipv6.DST);
+      p.proto = ipv6.transportProtocol(b, at, skb.end);
+      p.fragment = ipv6.fragmentOffset(b, at, skb.end);
+      skb.transport = ipv6.transportOffset(b, at, skb.end);
+    } else if (skb.protocol === ETH_P_IP && ipv4.check(b, at, skb.end) === 0) {
       p.src = ipv4.srcKey(b, at);
       p.dst = ipv4.dstKey(b, at);
       p.proto = ipv4.protocol(b, at);
@@ -52,7 +59,7 @@ class NftBridgeFilter implements BridgeFilter {
     } else {
       // a packet that is none has no headers to ask
       p.proto = -1;
-      if (p.l3 === ETH_P_IP) p.l3 = 0;
+      if (p.l3 === ETH_P_IP || p.l3 === ETH_P_IPV6) p.l3 = 0;
     }
     for (let i = 0; i < chains.length; i++) if (this.#runner.run(chains[i] as Chain, p) !== NF_ACCEPT) return false;
     return true;

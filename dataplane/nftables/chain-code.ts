@@ -255,7 +255,7 @@ export function isPlain(e: Element): boolean {
 
 /** Address and port of a translation to one destination; null for others. */
 function destinationOf(spec: NatSpec): [number, number] | null {
-  if (spec.what !== "dnat" || spec.range === null) return null;
+  if (spec.what !== "dnat" || spec.range === null || spec.l3 !== 0) return null;
   const { addrs, ports, random, fully, persistent } = spec.range;
   if (addrs === null || addrs.min !== addrs.max || random || fully || persistent) return null;
   if (ports !== null && (ports.min !== ports.max || ports.base !== undefined)) return null;

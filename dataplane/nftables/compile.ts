@@ -2,9 +2,12 @@
  * A rule as a flat program over 32-bit registers, much as nft hands it to the kernel: load a field, compare, look up, act.
  * Each instruction is an opcode and a fixed number of operands; what is no number stands in `objects`.
  *
- * The data plane is IPv4's: a rule that asks for IPv6 is compiled to one that never matches.
+ * A rule that asks for IPv4 in a table of IPv6, or the other way round, is compiled to one that never matches; in tables
+ * of both, fields of one family ask for it first.
  */
 import type { NatRange } from "../netfilter/nat.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
+import { key6Words } from "../wire/ip-key.ts";
 import type { Value } from "./datatype.ts";
 import { BASE_LL, BASE_NH, type Key } from "./keys.ts";
 import type { Expr, NatTo, Op, Right, Rule, Stmt } from "./model.ts";
@@ -94,6 +97,8 @@ export const CT: Readonly<Record<string, number>> = {
   "ip daddr": 7,
   "proto-src": 8,
   "proto-dst": 9,
+  "ip6 saddr": 10,
+  "ip6 daddr": 11,
 };
 
 /** Operand of OP_VERDICT. */
@@ -101,6 +106,10 @@ export const V_DROP = 0;
 export const V_ACCEPT = 1;
 export const V_CONTINUE = 2;
 export const V_RETURN = 3;
+
+/** enum of linux/netfilter.h. */
+export const NFPROTO_IPV4 = 2;
+export const NFPROTO_IPV6 = 10;
 
 /** What OP_WIDE compares values of several words with. */
 export type Wide = { readonly op: Op; readonly lo: Value; readonly hi: Value | null };
@@ -110,10 +119,14 @@ export type NatSpec = {
   readonly what: "dnat" | "snat" | "masquerade" | "redirect";
   /** Where all is constant. */
   readonly range: NatRange | null;
+  /** EtherType of the only packets that it is for; 0 for both families. */
+  readonly l3: number;
   readonly addr: number;
   readonly addrMax: number | null;
   readonly port: number;
   readonly portMax: number;
+  /** The address in the registers is one of IPv6, of four words. */
+  readonly six: boolean;
   readonly flags: Pick<NatRange, "random" | "fully" | "persistent">;
 };
 
@@ -126,8 +139,9 @@ class Compiler {
 
   constructor(rule: Rule) {
     const { family } = rule.chain.table;
-    if (family === "ip" || family === "inet") this.#l3 = 0x0800;
-    if (family === "ip6" || family === "arp") this.emit(OP_NEVER);
+    if (family === "ip") this.#l3 = ETH_P_IP;
+    if (family === "ip6") this.#l3 = ETH_P_IPV6;
+    if (family === "arp") this.emit(OP_NEVER);
   }
 
   emit(...numbers: readonly number[]): void {
@@ -139,20 +153,18 @@ class Compiler {
   }
 
   #needs(key: Key): void {
-    if (key.l3 !== 0 && key.l3 !== this.#l3) {
-      if (this.#l3 !== 0) this.emit(OP_NEVER);
-      else this.emit(OP_L3, key.l3);
-      this.#l3 = key.l3;
-    }
-    if (key.load.kind === "payload" && key.load.base === 2 && this.#l3 === 0) {
-      // in a bridge's table the transport header is that of an IPv4 packet
-      this.emit(OP_L3, 0x0800);
-      this.#l3 = 0x0800;
-    }
+    this.#needsL3(key.l3);
     if (key.l4 >= 0 && key.l4 !== this.#l4) {
       this.emit(OP_L4, key.l4);
       this.#l4 = key.l4;
     }
+  }
+
+  #needsL3(l3: number): void {
+    if (l3 === 0 || l3 === this.#l3) return;
+    if (this.#l3 !== 0) this.emit(OP_NEVER);
+    else this.emit(OP_L3, l3);
+    this.#l3 = l3;
   }
 
   /** Fills registers from `dst` on with the expression's value. */
@@ -231,6 +243,10 @@ class Compiler {
     else if (bits > 32) for (let i = 0; i < bits / 32; i++) this.emit(four, dst + i, at + 4 * i);
     else {
       const within = offset % 8;
+      if (within + bits > 16) {
+        this.emit(four, dst, at - 1, OP_AND, dst, (1 << bits) - 1);
+        return;
+      }
       const wide = within + bits > 8 ? 16 : 8;
       this.emit(wide === 8 ? one : two, dst, at);
       const shift = wide - within - bits;
@@ -297,7 +313,8 @@ class Compiler {
         this.emit(OP_LIMIT, this.object(s.limit));
         return;
       case "reject":
-        this.emit(OP_REJECT, s.with);
+        this.#needsL3(s.l3);
+        this.emit(OP_REJECT, s.with, s.with6);
         return;
       case "nat":
         this.#nat(s);
@@ -330,27 +347,28 @@ class Compiler {
     const { text } = s.left.key;
     const value = s.right.value[0] ?? 0;
     if (text === "meta l4proto" || text === "ip protocol") this.#l4 = value;
+    if (text === "meta nfproto")
+      this.#l3 = value === NFPROTO_IPV4 ? ETH_P_IP : value === NFPROTO_IPV6 ? ETH_P_IPV6 : this.#l3;
   }
 
   #nat(s: Extract<Stmt, { kind: "nat" }>): void {
     const flags = { random: s.random, fully: s.fully, persistent: s.persistent };
     const { to } = s;
-    if (s.family === "ip6" || to?.addr?.type.name === "ipv6_addr") {
-      this.emit(OP_NEVER);
-      return;
-    }
+    const l3 = s.family === "ip" ? ETH_P_IP : s.family === "ip6" ? ETH_P_IPV6 : 0;
     const spec = to === null ? { addr: -1, port: -1, addrMax: null, portMax: 0 } : this.#natRegisters(to);
     const range = to === null || isConstant(to) ? constantRange(to, flags) : null;
-    this.emit(OP_NAT, this.object({ what: s.what, range, flags, ...spec } satisfies NatSpec));
+    const six = s.family === "ip6" || this.#l3 === ETH_P_IPV6;
+    this.emit(OP_NAT, this.object({ what: s.what, range, l3, six, flags, ...spec } satisfies NatSpec));
   }
 
   #natRegisters(to: NatTo): Pick<NatSpec, "addr" | "addrMax" | "port" | "portMax"> {
-    const addrMax = to.addrMax?.[0] ?? null;
+    const addrMax = to.addrMax === null ? null : addressOf(to.addrMax);
     if (isConstant(to))
       return { addr: to.addr === null ? -1 : 0, addrMax, port: to.port === null ? -1 : DATA, portMax: to.portMax };
     if (to.both !== null) {
       this.load(to.both, 0);
-      return { addr: 0, addrMax, port: 1, portMax: 0 };
+      const [first] = to.both.kind === "map" ? to.both.set.spec.data : [];
+      return { addr: 0, addrMax, port: typeof first === "object" ? first.words : 1, portMax: 0 };
     }
     if (to.addr !== null) this.load(to.addr, 0);
     if (to.port !== null) this.load(to.port, DATA);
@@ -371,11 +389,17 @@ function isConstant(to: NatTo): boolean {
   );
 }
 
+/** An address as NAT knows it: the key of one of IPv6. */
+function addressOf(value: Value): number {
+  const [a = 0, b = 0, c = 0, d = 0] = value;
+  return value.length === 1 ? a : key6Words(a, b, c, d);
+}
+
 function constantRange(to: NatTo | null, flags: NatSpec["flags"]): NatRange {
-  const addr = to?.addr?.kind === "value" ? to.addr.value[0] : undefined;
+  const addr = to?.addr?.kind === "value" ? addressOf(to.addr.value) : undefined;
   const port = to?.port?.kind === "value" ? to.port.value[0] : undefined;
   return {
-    addrs: addr === undefined ? null : { min: addr, max: to?.addrMax?.[0] ?? addr },
+    addrs: addr === undefined ? null : { min: addr, max: to?.addrMax ? addressOf(to.addrMax) : addr },
     ports: port === undefined ? null : { min: port, max: to?.portMax || port },
     ...flags,
   };

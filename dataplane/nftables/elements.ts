@@ -34,6 +34,8 @@ const FREE = 0;
 const GONE = -1;
 
 export class Elements {
+  /** Words of each field of the key, and of all of them. */
+  readonly #fields: readonly number[];
   readonly #words: number;
   /** Ranges of a single field are kept sorted. */
   readonly #sorted: boolean;
@@ -52,8 +54,9 @@ export class Elements {
   catchAll: Element | null = null;
   size = 0;
 
-  constructor(words: number, sorted: boolean) {
-    this.#words = words;
+  constructor(fields: readonly number[], sorted: boolean) {
+    this.#fields = fields;
+    this.#words = fields.reduce((n, words) => n + words, 0);
     this.#sorted = sorted;
   }
 
@@ -66,7 +69,7 @@ export class Elements {
     }
     for (let i = 0; i < this.#wide.length; i++) {
       const e = this.#wide[i] as Element;
-      if (within(e, regs, at)) return e;
+      if (within(e, this.#fields, regs, at)) return e;
     }
     return null;
   }
@@ -292,19 +295,26 @@ function hash(words: Int32Array, at: number, count: number): number {
 
 /** The order of a value and of the registers, as `compareValues`. */
 export function compareAt(value: Value, regs: Int32Array, at: number): number {
-  for (let i = 0; i < value.length; i++) {
+  return fieldOrder(value, regs, at, 0, value.length);
+}
+
+/** Whether each field is in its range. */
+function within(e: Element, fields: readonly number[], regs: Int32Array, at: number): boolean {
+  const end = e.end as Value;
+  let from = 0;
+  for (let f = 0; f < fields.length; f++) {
+    const words = fields[f] as number;
+    if (fieldOrder(e.key, regs, at, from, words) > 0 || fieldOrder(end, regs, at, from, words) < 0) return false;
+    from += words;
+  }
+  return true;
+}
+
+/** The order of a field of a value and of the registers. */
+function fieldOrder(value: Value, regs: Int32Array, at: number, from: number, words: number): number {
+  for (let i = from; i < from + words; i++) {
     const d = ((value[i] as number) >>> 0) - ((regs[at + i] as number) >>> 0);
     if (d !== 0) return d;
   }
   return 0;
-}
-
-/** Whether each field is in its range. Fields of several words are compared word by word, which holds for prefixes. */
-function within(e: Element, regs: Int32Array, at: number): boolean {
-  const end = e.end as Value;
-  for (let i = 0; i < e.key.length; i++) {
-    const word = (regs[at + i] as number) >>> 0;
-    if (word < (e.key[i] as number) >>> 0 || word > (end[i] as number) >>> 0) return false;
-  }
-  return true;
 }

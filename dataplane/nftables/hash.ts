@@ -1,12 +1,12 @@
-/** `jhash` and `symhash` (net/netfilter/nft_hash.c, include/linux/jhash.h, B. Jenkins' lookup3). */
+/** `jhash` and `symhash` (net/netfilter/nft_hash.c). */
 import type { NfPacket } from "../netfilter/packet.ts";
 import { u32 } from "../wire/bytes.ts";
 import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../wire/ipv4.ts";
+import { jhash as hashOf } from "../wire/jhash.ts";
 import type { DataType } from "./datatype.ts";
 import type { Expr } from "./model.ts";
 import { typesOf } from "./parse-expr.ts";
 
-const GOLDEN = 0xdeadbeef;
 const octets: Uint8Array = new Uint8Array(256);
 
 /** Types that the kernel keeps in the machine's order, which is taken to be little-endian. */
@@ -37,59 +37,6 @@ function lay(types: readonly DataType[], regs: Int32Array, at: number): number {
   return out;
 }
 
-function rol(x: number, n: number): number {
-  return (x << n) | (x >>> (32 - n));
-}
-
-function le32(at: number): number {
-  return (
-    (octets[at] as number) |
-    ((octets[at + 1] as number) << 8) |
-    ((octets[at + 2] as number) << 16) |
-    ((octets[at + 3] as number) << 24)
-  );
-}
-
-function jhashOctets(length: number, seed: number): number {
-  let a = (GOLDEN + length + seed) | 0;
-  let b = a;
-  let c = a;
-  let at = 0;
-  let left = length;
-  octets.fill(0, length, length + 12);
-  while (left > 12) {
-    a = (a + le32(at)) | 0;
-    b = (b + le32(at + 4)) | 0;
-    c = (c + le32(at + 8)) | 0;
-    a = ((a - c) ^ rol(c, 4)) | 0;
-    c = (c + b) | 0;
-    b = ((b - a) ^ rol(a, 6)) | 0;
-    a = (a + c) | 0;
-    c = ((c - b) ^ rol(b, 8)) | 0;
-    b = (b + a) | 0;
-    a = ((a - c) ^ rol(c, 16)) | 0;
-    c = (c + b) | 0;
-    b = ((b - a) ^ rol(a, 19)) | 0;
-    a = (a + c) | 0;
-    c = ((c - b) ^ rol(b, 4)) | 0;
-    b = (b + a) | 0;
-    at += 12;
-    left -= 12;
-  }
-  if (left === 0) return c;
-  a = (a + le32(at)) | 0;
-  b = (b + le32(at + 4)) | 0;
-  c = (c + le32(at + 8)) | 0;
-  c = ((c ^ b) - rol(b, 14)) | 0;
-  a = ((a ^ c) - rol(c, 11)) | 0;
-  b = ((b ^ a) - rol(a, 25)) | 0;
-  c = ((c ^ b) - rol(b, 16)) | 0;
-  a = ((a ^ c) - rol(c, 4)) | 0;
-  b = ((b ^ a) - rol(a, 14)) | 0;
-  c = ((c ^ b) - rol(b, 24)) | 0;
-  return c;
-}
-
 /** A share of [0, mod) for a 32-bit number (reciprocal_scale). */
 function scale(h: number, mod: number): number {
   return Math.floor(((h >>> 0) * mod) / 0x1_0000_0000);
@@ -97,7 +44,7 @@ function scale(h: number, mod: number): number {
 
 export function jhash(e: Extract<Expr, { kind: "jhash" }>, regs: Int32Array, at: number): number {
   const length = lay(typesOf(e.of), regs, at);
-  return scale(jhashOctets(length, e.seed ?? 0), e.mod) + e.offset;
+  return scale(hashOf(octets, length, e.seed ?? 0), e.mod) + e.offset;
 }
 
 /** The same for both directions of a flow. The kernel's own differs with each boot. */

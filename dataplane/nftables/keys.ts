@@ -72,7 +72,7 @@ const TCP_FIELDS: readonly Field[] = [
   ["sport", 0, 16, INET_SERVICE],
   ["dport", 16, 16, INET_SERVICE],
 ];
-const th = (l4: number, fields: readonly Field[]): Protocol => ({ base: BASE_TH, l3: 0, l4, fields });
+const th = (l4: number, l3: number, fields: readonly Field[]): Protocol => ({ base: BASE_TH, l3, l4, fields });
 
 const PROTOCOLS: Readonly<Record<string, Protocol>> = {
   ether: {
@@ -136,6 +136,8 @@ const PROTOCOLS: Readonly<Record<string, Protocol>> = {
     fields: [
       ["version", 0, 4],
       ["dscp", 4, 6, DSCP_TYPE],
+      ["ecn", 10, 2],
+      ["flowlabel", 12, 20],
       ["length", 32, 16],
       ["nexthdr", 48, 8, INET_PROTO],
       ["hoplimit", 56, 8],
@@ -143,7 +145,7 @@ const PROTOCOLS: Readonly<Record<string, Protocol>> = {
       ["daddr", 192, 128, IPV6_ADDR],
     ],
   },
-  icmp: th(1, [
+  icmp: th(1, IP, [
     ["type", 0, 8, ICMP_TYPE],
     ["code", 8, 8, ICMP_CODE],
     ["checksum", 16, 16],
@@ -151,14 +153,14 @@ const PROTOCOLS: Readonly<Record<string, Protocol>> = {
     ["sequence", 48, 16],
     ["mtu", 48, 16],
   ]),
-  icmpv6: th(58, [
+  icmpv6: th(58, IP6, [
     ["type", 0, 8, ICMPV6_TYPE],
     ["code", 8, 8],
     ["checksum", 16, 16],
     ["id", 32, 16],
     ["sequence", 48, 16],
   ]),
-  tcp: th(6, [
+  tcp: th(6, 0, [
     ...TCP_FIELDS,
     ["sequence", 32, 32],
     ["ackseq", 64, 32],
@@ -168,11 +170,11 @@ const PROTOCOLS: Readonly<Record<string, Protocol>> = {
     ["checksum", 128, 16],
     ["urgptr", 144, 16],
   ]),
-  udp: th(17, [...TCP_FIELDS, ["length", 32, 16], ["checksum", 48, 16]]),
-  udplite: th(136, [...TCP_FIELDS, ["checksum", 48, 16]]),
-  dccp: th(33, TCP_FIELDS),
-  sctp: th(132, [...TCP_FIELDS, ["vtag", 32, 32], ["checksum", 64, 32]]),
-  th: th(-1, TCP_FIELDS),
+  udp: th(17, 0, [...TCP_FIELDS, ["length", 32, 16], ["checksum", 48, 16]]),
+  udplite: th(136, 0, [...TCP_FIELDS, ["checksum", 48, 16]]),
+  dccp: th(33, 0, TCP_FIELDS),
+  sctp: th(132, 0, [...TCP_FIELDS, ["vtag", 32, 32], ["checksum", 64, 32]]),
+  th: th(-1, 0, TCP_FIELDS),
 };
 
 const keys = new Map<string, Key>();
@@ -218,6 +220,8 @@ const CT: readonly (readonly [string, DataType, boolean])[] = [
   ["protocol", INET_PROTO, true],
   ["ip saddr", IPV4_ADDR, true],
   ["ip daddr", IPV4_ADDR, true],
+  ["ip6 saddr", IPV6_ADDR, true],
+  ["ip6 daddr", IPV6_ADDR, true],
   ["proto-src", INET_SERVICE, true],
   ["proto-dst", INET_SERVICE, true],
 ];

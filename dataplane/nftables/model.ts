@@ -86,8 +86,14 @@ export type Stmt =
   | { readonly kind: "log"; readonly text: string }
   | {
       readonly kind: "reject";
-      readonly text: string /** ICMP code, or REJECT_TCP_RESET. */;
-      readonly with: number /** It asks for TCP itself. */;
+      readonly text: string;
+      /** ICMP code, or REJECT_TCP_RESET. */
+      readonly with: number;
+      /** The same for IPv6, a code of ICMPv6. */
+      readonly with6: number;
+      /** EtherType of the only packets that it answers; 0 for both families. */
+      readonly l3: number;
+      /** It asks for TCP itself. */
       readonly tcp: boolean;
     }
   | {
@@ -227,7 +233,11 @@ export class NftSet {
     this.words = spec.key.reduce((n, t) => n + t.words, 0);
     this.interval = spec.flags.includes("interval");
     this.wildcards = this.interval && spec.key.length === 1 && spec.key[0]?.name === "ifname";
-    this.elements = new Elements(this.words, this.interval && spec.key.length === 1 && !this.wildcards);
+    const sorted = this.interval && spec.key.length === 1 && !this.wildcards;
+    this.elements = new Elements(
+      spec.key.map((t) => t.words),
+      sorted,
+    );
   }
 }
 

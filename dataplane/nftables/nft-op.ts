@@ -2,7 +2,7 @@
 import { type BaseChain, NF_ACCEPT } from "../netfilter/hooks.ts";
 import type { IptablesNetfilter } from "../netfilter/netfilter.ts";
 import type { NfPacket } from "../netfilter/packet.ts";
-import { ensureNetfilter, netfilterOf } from "../netfilter/restore-op.ts";
+import { ensureNetfilter, netfilter6Of, netfilterOf } from "../netfilter/restore-op.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { NetlinkError, type NftApply, type NftListOptions } from "../netns/rtnl-ops.ts";
 import { bridgeFilterOf } from "./bridge-filter.ts";
@@ -11,7 +11,7 @@ import type { Chain } from "./model.ts";
 import { NftError } from "./nft-error.ts";
 import { applyNft } from "./parse.ts";
 import { printRule } from "./print-rule.ts";
-import { Ruleset } from "./ruleset.ts";
+import { Ruleset, sees } from "./ruleset.ts";
 import { NftRunner } from "./run.ts";
 
 const HOOKS: readonly string[] = ["prerouting", "input", "forward", "output", "postrouting"];
@@ -25,7 +25,7 @@ export function rulesetOf(ns: NetNs): Ruleset | null {
 /** Applies a text and answers how to undo it. Throws NetlinkError; nothing is changed then. */
 export function nftOp(ns: NetNs, op: NftApply): () => void {
   const rules = rulesets.get(ns) ?? new Ruleset((rule) => printRule(rule));
-  const before = ns.nf;
+  const before = [ns.nf, ns.nf6];
   let undo: () => void;
   try {
     undo = applyNft(rules, op.text, op.source ?? "nft", ns.world.loop.time);
@@ -38,7 +38,8 @@ export function nftOp(ns: NetNs, op: NftApply): () => void {
   return () => {
     undo();
     hookUp(ns, rules);
-    if (before === null && netfilterOf(ns)?.tables.size === 0) ns.nf = null;
+    if (before[0] === null && netfilterOf(ns)?.tables.size === 0) ns.nf = null;
+    if (before[1] === null && netfilter6Of(ns)?.tables.size === 0) ns.nf6 = null;
   };
 }
 
@@ -78,22 +79,27 @@ class Hooked implements BaseChain {
 const told = new WeakMap<IptablesNetfilter, boolean>();
 
 function hookUp(ns: NetNs, rules: Ruleset): void {
-  const known = netfilterOf(ns);
-  const tracking = rules.tracking > 0;
-  if (known !== null && !rules.hooksChanged && told.get(known) === tracking) return;
+  const changed = rules.hooksChanged;
   rules.hooksChanged = false;
-  ns.bridgeFilter = bridgeFilterOf(ns, rules);
+  if (changed) ns.bridgeFilter = bridgeFilterOf(ns, rules);
+  for (const six of [false, true]) hookFamily(ns, rules, six, changed);
+}
+
+function hookFamily(ns: NetNs, rules: Ruleset, six: boolean, changed: boolean): void {
+  const known = six ? netfilter6Of(ns) : netfilterOf(ns);
+  const tracking = rules.tracks(six);
+  if (known !== null && !changed && told.get(known) === tracking) return;
   const runner = new NftRunner(rules.code);
   const byHook: BaseChain[][] = HOOKS.map(() => []);
   for (const table of rules.tables.values()) {
-    if (table.dormant || (table.family !== "ip" && table.family !== "inet")) continue;
+    if (table.dormant || !sees(table.family, six)) continue;
     for (const chain of table.chains.values()) {
       if (chain.base === null) continue;
       byHook[HOOKS.indexOf(chain.base.hook)]?.push(new Hooked(chain, chain.base.priority, runner));
     }
   }
   if (known === null && byHook.every((chains) => chains.length === 0)) return;
-  const nf = ensureNetfilter(ns);
+  const nf = ensureNetfilter(ns, six);
   for (const chains of byHook) chains.sort((a, b) => a.priority - b.priority);
   nf.setBaseChains(byHook, tracking);
   told.set(nf, tracking);

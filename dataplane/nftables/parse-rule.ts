@@ -1,5 +1,8 @@
 /** A rule: its statements, one after another, to the end of the line. */
 import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
+import * as icmpv4 from "../wire/icmpv4.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
 import { type DataType, ICMP_CODES, INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, type Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
 import type { Key } from "./keys.ts";
@@ -400,14 +403,17 @@ export class RuleParser {
   #reject(): void {
     const lex: Lexer = this.#lex;
     if (!lex.acceptWord("with")) {
-      this.#stmts.push({ kind: "reject", text: "reject", with: PORT_UNREACHABLE, tcp: false });
+      const { PORT_UNREACH: code } = icmpv6;
+      this.#stmts.push({ kind: "reject", text: "reject", with: icmpv4.PORT_UNREACH, with6: code, l3: 0, tcp: false });
       return;
     }
     const at = lex.start;
     const family = lex.word("icmp, icmpv6, icmpx or tcp");
     if (family === "tcp") {
       lex.expectWord("reset");
-      this.#stmts.push({ kind: "reject", text: "reject with tcp reset", with: REJECT_TCP_RESET, tcp: true });
+      const reset = REJECT_TCP_RESET;
+      const text = "reject with tcp reset";
+      this.#stmts.push({ kind: "reject", text, with: reset, with6: reset, l3: 0, tcp: true });
       return;
     }
     lex.acceptWord("type");
@@ -422,6 +428,8 @@ export class RuleParser {
       kind: "reject",
       text: plain ? "reject" : `reject with ${family} ${found[0]}`,
       with: found[2],
+      with6: found[3],
+      l3: family === "icmp" ? ETH_P_IP : family === "icmpv6" ? ETH_P_IPV6 : 0,
       tcp: false,
     });
   }
@@ -553,26 +561,25 @@ export class RuleParser {
 /** Values that stand for "exists" and "missing" of `fib … oif`. */
 export const EXISTS = -2;
 export const MISSING = -1;
-const PORT_UNREACHABLE = 3;
 const DESTINATION: readonly string[] = ["prerouting", "output"];
 const SOURCE: readonly string[] = ["postrouting", "input"];
 
-/** Names, the numbers that may stand for them, and the codes of ICMP that IPv4 answers with. */
-const REJECT_CODES: Readonly<Record<string, readonly (readonly [string, number, number])[]>> = {
-  icmp: ICMP_CODES.map(([word, code]) => [word, code, code] as const),
+/** Names, the numbers that may stand for them, and the codes of ICMP and of ICMPv6 that they are answered with. */
+const REJECT_CODES: Readonly<Record<string, readonly (readonly [string, number, number, number])[]>> = {
+  icmp: ICMP_CODES.map(([word, code]) => [word, code, code, 0] as const),
   icmpx: [
-    ["port-unreachable", 1, 3],
-    ["admin-prohibited", 3, 13],
-    ["no-route", 0, 0],
-    ["host-unreachable", 2, 1],
+    ["port-unreachable", 1, icmpv4.PORT_UNREACH, icmpv6.PORT_UNREACH],
+    ["admin-prohibited", 3, icmpv4.PKT_FILTERED, icmpv6.ADM_PROHIBITED],
+    ["no-route", 0, icmpv4.NET_UNREACH, icmpv6.NOROUTE],
+    ["host-unreachable", 2, icmpv4.HOST_UNREACH, icmpv6.ADDR_UNREACH],
   ],
   icmpv6: [
-    ["no-route", 0, 0],
-    ["admin-prohibited", 1, 13],
-    ["addr-unreachable", 3, 1],
-    ["port-unreachable", 4, 3],
-    ["policy-fail", 5, 13],
-    ["reject-route", 6, 13],
+    ["no-route", 0, 0, icmpv6.NOROUTE],
+    ["admin-prohibited", 1, 0, icmpv6.ADM_PROHIBITED],
+    ["addr-unreachable", 3, 0, icmpv6.ADDR_UNREACH],
+    ["port-unreachable", 4, 0, icmpv6.PORT_UNREACH],
+    ["policy-fail", 5, 0, icmpv6.POLICY_FAIL],
+    ["reject-route", 6, 0, icmpv6.REJECT_ROUTE],
   ],
 };
 

@@ -28,12 +28,17 @@ export type RuleParts = {
   readonly tracks: boolean;
 };
 
+/** Whether tables of a family see packets of IPv6, or of IPv4, at the hooks of IP. */
+export function sees(family: Family, six: boolean): boolean {
+  return family === "inet" || family === (six ? "ip6" : "ip");
+}
+
 export class Ruleset {
   readonly tables: Map<string, Table> = new Map();
   /** Base chains came, went or changed since this was read last. */
   hooksChanged = false;
-  /** Rules that need conntrack. */
-  tracking = 0;
+  /** Rules that need conntrack, by the family of their tables. */
+  readonly #tracking: Map<Family, number> = new Map();
   /** The chains as packets walk them. */
   readonly code: ChainCode = new ChainCode();
   readonly #undo: Undo[] = [];
@@ -63,6 +68,16 @@ export class Ruleset {
 
   #did(undo: Undo): void {
     this.#undo.push(undo);
+  }
+
+  /** Whether rules need conntrack for packets of a family. */
+  tracks(six: boolean): boolean {
+    for (const [family, rules] of this.#tracking) if (rules > 0 && sees(family, six)) return true;
+    return false;
+  }
+
+  #track({ table: { family } }: Chain, by: number): void {
+    this.#tracking.set(family, (this.#tracking.get(family) ?? 0) + by);
   }
 
   table(family: Family, name: string): Table | undefined {
@@ -102,18 +117,18 @@ export class Ruleset {
     const order = [...this.tables.keys()];
     this.tables.delete(id);
     this.code.reset();
-    let tracking = 0;
     let based = false;
-    for (const chain of table.chains.values()) {
-      for (const rule of chain.rules) if (rule.tracks) tracking++;
-      if (chain.base !== null) based = true;
-    }
-    this.tracking -= tracking;
+    const count = (by: number): void => {
+      for (const chain of table.chains.values())
+        for (const rule of chain.rules) if (rule.tracks) this.#track(chain, by);
+    };
+    for (const chain of table.chains.values()) if (chain.base !== null) based = true;
+    count(-1);
     if (based) this.hooksChanged = true;
     this.#did(() => {
       this.tables.set(id, table);
       reorder(this.tables, order);
-      this.tracking += tracking;
+      count(1);
       if (based) this.hooksChanged = true;
     });
   }
@@ -241,7 +256,7 @@ export class Ruleset {
 
   #link(rule: Rule): void {
     this.code.drop(rule.chain);
-    if (rule.tracks) this.tracking++;
+    if (rule.tracks) this.#track(rule.chain, 1);
     for (const chain of rule.chains) chain.uses++;
     for (const set of rule.sets) {
       set.uses++;
@@ -254,7 +269,7 @@ export class Ruleset {
 
   #unlink(rule: Rule): void {
     this.code.drop(rule.chain);
-    if (rule.tracks) this.tracking--;
+    if (rule.tracks) this.#track(rule.chain, -1);
     for (const chain of rule.chains) chain.uses--;
     for (const set of rule.sets) {
       set.uses--;

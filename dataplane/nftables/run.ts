@@ -7,10 +7,13 @@ import { NF_ACCEPT, NF_DROP, NF_REJECT } from "../netfilter/hooks.ts";
 import type { NfPacket } from "../netfilter/packet.ts";
 import { dnatTarget } from "../netfilter/target/dnat.ts";
 import { masqueradeTarget } from "../netfilter/target/masquerade.ts";
+import { CONTINUE } from "../netfilter/target/module.ts";
 import { redirectTarget } from "../netfilter/target/redirect.ts";
 import { snatTarget } from "../netfilter/target/snat.ts";
 import { type TcpmssTarget, tcpmssTarget } from "../netfilter/target/tcpmss.ts";
 import { i32, u8, u16 } from "../wire/bytes.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
+import { isKey6, key6Words, word6 } from "../wire/ip-key.ts";
 import {
   type ChainCode,
   HEAD,
@@ -27,7 +30,7 @@ import {
   W_SHIFT,
 } from "./chain-code.ts";
 import * as op from "./compile.ts";
-import { DATA, type NatSpec, type Wide } from "./compile.ts";
+import { DATA, type NatSpec, NFPROTO_IPV4, NFPROTO_IPV6, type Wide } from "./compile.ts";
 import type { Value } from "./datatype.ts";
 import { compareAt, type Element } from "./elements.ts";
 import { fibValue } from "./fib.ts";
@@ -35,6 +38,7 @@ import { jhash, symmetricHash } from "./hash.ts";
 import { ifnameId, ifnameText } from "./ifname.ts";
 import type { Load } from "./keys.ts";
 import type { Chain, Expr, NftSet, Rule, Stmt, Verdict } from "./model.ts";
+import { wordsOf } from "./parse-expr.ts";
 import { printVerdict } from "./print-rule.ts";
 import { type Counter, Counter as CounterOf, type Limit } from "./stateful.ts";
 
@@ -47,8 +51,6 @@ const DONE = -5;
 
 /** NFT_JUMP_STACK_SIZE. */
 const DEPTH = 16;
-const ETH_P_IP = 0x0800;
-const NFPROTO_IPV4 = 2;
 
 export class NftRunner {
   readonly #code: ChainCode;
@@ -171,7 +173,7 @@ export class NftRunner {
           const size = 1 << ((code[pc] as number) - op.OP_TH8);
           const at = p.transport + a2;
           // a later fragment is read as if it began with the header: the kernel's fast path does not look
-          if (at + size > p.end) return BREAK;
+          if (p.proto < 0 || at + size > p.end) return BREAK;
           regs[a1] = size === 4 ? i32(b, at) : size === 2 ? u16(b, at) : u8(b, at);
           pc += 3;
           break;
@@ -361,7 +363,7 @@ export class NftRunner {
           pc += 3;
           break;
         case op.OP_REJECT:
-          p.skb.rejectWith = a1;
+          p.skb.rejectWith = p.l3 === ETH_P_IPV6 ? a2 : a1;
           return NF_REJECT;
         case op.OP_NAT: {
           const verdict = this.#nat(objects[a1] as NatSpec, p);
@@ -439,10 +441,10 @@ export class NftRunner {
         regs[dst] = p.l3;
         return true;
       case 2:
-        regs[dst] = p.l3 === ETH_P_IP ? NFPROTO_IPV4 : 0;
+        regs[dst] = p.l3 === ETH_P_IP ? NFPROTO_IPV4 : p.l3 === ETH_P_IPV6 ? NFPROTO_IPV6 : 0;
         return true;
       case 3:
-        if (p.l3 !== ETH_P_IP) return false;
+        if (p.proto < 0) return false;
         regs[dst] = p.proto;
         return true;
       case 4:
@@ -488,30 +490,35 @@ export class NftRunner {
         regs[dst] = info >= IP_CT_ESTABLISHED_REPLY ? 1 : 0;
         return true;
       case 4:
-        regs[dst] = NFPROTO_IPV4;
+        regs[dst] = isKey6(conn.original.src) ? NFPROTO_IPV6 : NFPROTO_IPV4;
         return true;
       case 5:
         regs[dst] = conn.proto;
         return true;
       case 6:
-        regs[dst] = tuple.src;
-        return true;
       case 7:
-        regs[dst] = tuple.dst;
+        if (isKey6(tuple.src)) return false;
+        regs[dst] = what === 6 ? tuple.src : tuple.dst;
         return true;
       case 8:
         regs[dst] = tuple.ports >>> 16;
         return true;
-      default:
+      case 9:
         regs[dst] = tuple.ports & 0xffff;
+        return true;
+      default:
+        if (!isKey6(tuple.src)) return false;
+        for (let i = 0; i < 4; i++) regs[dst + i] = word6(what === 10 ? tuple.src : tuple.dst, i);
         return true;
     }
   }
 
+  /** What is for the other family does nothing (nft_nat_inet_eval). */
   #nat(spec: NatSpec, p: NfPacket): number {
+    if (spec.l3 !== 0 && spec.l3 !== p.l3) return CONTINUE;
     let range = spec.range;
     if (range === null) {
-      const addr = spec.addr < 0 ? null : (this.#regs[spec.addr] as number);
+      const addr = spec.addr < 0 ? null : this.#address(spec.addr, spec.six);
       const port = spec.port < 0 ? null : (this.#regs[spec.port] as number);
       range = {
         addrs: addr === null ? null : { min: addr, max: spec.addrMax ?? addr },
@@ -529,6 +536,13 @@ export class NftRunner {
       case "redirect":
         return redirectTarget.run({ kind: "REDIRECT", range }, p);
     }
+  }
+
+  /** The address in the registers, as NAT knows it. */
+  #address(at: number, six: boolean): number {
+    const regs = this.#regs;
+    const first = regs[at] as number;
+    return six ? key6Words(first, regs[at + 1] as number, regs[at + 2] as number, regs[at + 3] as number) : first;
   }
 
   /** nft_dynset_eval: false where the set takes no more, or a limit of the element says no. */
@@ -551,7 +565,7 @@ export class NftRunner {
     const key: number[] = [];
     for (let i = 0; i < set.words; i++) key.push(this.#regs[at + i] as number);
     const data: number[] = [];
-    if (s.data !== null) data.push(this.#regs[DATA] as number);
+    if (s.data !== null) for (let i = 0; i < wordsOf(s.data); i++) data.push(this.#regs[DATA + i] as number);
     const made: Element = {
       key,
       end: null,

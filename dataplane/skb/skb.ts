@@ -58,6 +58,8 @@ export class Skb {
   senderLo = 0;
   /** Of a datagram put together here, to be forwarded in fragments again: octets of the longest one. 0 for others. */
   fragMaxSize = 0;
+  /** IPv6, of a packet made here: it may be cut where it does not fit (ignore_df). */
+  mayCut = false;
   dst: Dst | null = null;
   ct: CtEntry | null = null;
   /** IP_CT_*: established, related or new, and in which direction. */
@@ -166,6 +168,7 @@ function reset(skb: Skb): void {
   skb.physOut = null;
   skb.bridgedDnat = null;
   skb.fragMaxSize = 0;
+  skb.mayCut = false;
   skb.dst = null;
   skb.ct = null;
   skb.ctInfo = 0;
@@ -181,6 +184,7 @@ function reset(skb: Skb): void {
 export function scrub(skb: Skb): void {
   skb.mark = 0;
   skb.fragMaxSize = 0;
+  skb.mayCut = false;
   skb.dst = null;
   skb.ct = null;
   skb.ctInfo = 0;

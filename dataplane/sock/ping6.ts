@@ -43,6 +43,7 @@ export class Ping6Socket implements PingReceiver {
     ipv6.write(b, skb.network, len, PROTO_ICMPV6, hops, octets6(src), octets6(to), 0, 0);
     icmpv6.fillChecksum(b, skb.transport, len, skb.network);
     skb.dst = dst;
+    skb.mayCut = true;
     skb.trace = ns.world.observer?.attach(ns, skb) ?? null;
     skb.trace?.report(ns, skb, { step: "socket", text: "echo request" });
     localOut6(ns, skb);

@@ -171,6 +171,7 @@ export class UdpSocket {
     const ttl = this.ttl === 0 ? ns.sysctls.hopLimit6 : this.ttl;
     writeHeader(b, skb.network, ipv6.HEADER_LEN + payload, ipv4.PROTO_UDP, ttl, src, to, this.tos, 0, true);
     skb.dst = dst;
+    skb.mayCut = true;
     skb.trace = ns.world.observer?.attach(ns, skb) ?? null;
     skb.trace?.report(ns, skb, { step: "socket", text: "send" });
     localOut6(ns, skb);
@@ -209,7 +210,8 @@ export function udp6Receive(ns: NetNs, skb: Skb): void {
   const [src, dst] = [srcAt(b, network), dstAt(b, network)];
   const len = udp.length(b, at);
   skb.end = at + len;
-  if (skb.csum === CHECKSUM_NONE && !verifies(b, at, len, pseudo(src, dst, ipv4.PROTO_UDP, len))) {
+  const given = skb.csum !== CHECKSUM_NONE;
+  if (!given && (udp.checksum(b, at) === 0 || !verifies(b, at, len, pseudo(src, dst, ipv4.PROTO_UDP, len)))) {
     drop(ns, skb, DropReason.UDP_CSUM);
     return;
   }

@@ -182,6 +182,7 @@ export class Vxlan implements Driver {
     skb.physIn = null;
     skb.physOut = null;
     skb.sabotage = false;
+    skb.mayCut = false;
     skb.dst = dst;
     if (skb.trace !== null) {
       const text = `VXLAN vni ${this.config.vni}, +${overhead + ethernet.HEADER_LEN} octets, inner MTU ${dev.mtu}`;
@@ -326,6 +327,7 @@ function receive(ns: NetNs, skb: Skb): void {
   skb.ct = null;
   skb.ctInfo = 0;
   skb.dst = null;
+  skb.fragMaxSize = 0;
   skb.hash = 0;
   device.arrive(skb, from);
 }

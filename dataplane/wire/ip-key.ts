@@ -81,6 +81,16 @@ export function key6At(b: Uint8Array, off: number): IpKey {
   return intern(u32(b, off) | 0, u32(b, off + 4) | 0, u32(b, off + 8) | 0, u32(b, off + 12) | 0) as IpKey;
 }
 
+/** The key of four words, as signed integers. */
+export function key6Words(a: number, b: number, c: number, d: number): IpKey {
+  return intern(a, b, c, d) as IpKey;
+}
+
+/** A word of an IPv6 address, 0 to 3, as a signed integer. */
+export function word6(key: number, i: number): number {
+  return words[key * WORDS + i] as number;
+}
+
 export function key6(address: Ipv6Addr): IpKey {
   return key6At(address, 0);
 }
@@ -137,9 +147,25 @@ export function commonBits6(a: number, b: number): number {
   return WORDS * 32;
 }
 
+/** The order of two addresses of one family. */
+export function compareIp(a: number, b: number): number {
+  if (!isKey6(a) || !isKey6(b)) return (a >>> 0) - (b >>> 0);
+  for (let i = 0; i < WORDS; i++) {
+    const d = (word6(a, i) >>> 0) - (word6(b, i) >>> 0);
+    if (d !== 0) return d;
+  }
+  return 0;
+}
+
 /** fe80::/10. */
 export function isLinkLocal6(key: number): boolean {
   return (words[key * WORDS] as number) >>> 22 === 0x3fa;
+}
+
+/** "::". */
+export function isUnspecifiedKey6(key: number): boolean {
+  for (let i = 0; i < WORDS; i++) if (word6(key, i) !== 0) return false;
+  return true;
 }
 
 /** ff00::/8. */

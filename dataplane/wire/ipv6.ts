@@ -180,6 +180,83 @@ export function fragmentHeader(b: Uint8Array, off: number, end: number): number 
   return -1;
 }
 
+/** Octets of the fragment header; its fields are counted from its own start. */
+export const FRAGMENT_HEADER_LEN = 8;
+export const FRAGMENT_OFFSET = 2;
+const FRAGMENT_ID = 4;
+
+export function fragmentNext(b: Uint8Array, at: number): number {
+  return u8(b, at);
+}
+
+export function moreFragments(b: Uint8Array, at: number): boolean {
+  return (u16(b, at + FRAGMENT_OFFSET) & 1) !== 0;
+}
+
+export function fragmentId(b: Uint8Array, at: number): number {
+  return u32(b, at + FRAGMENT_ID);
+}
+
+export function writeFragment(
+  b: Uint8Array,
+  at: number,
+  next: number,
+  offset: number,
+  more: boolean,
+  id: number,
+): void {
+  setU16(b, at, next << 8);
+  setU16(b, at + FRAGMENT_OFFSET, offset | (more ? 1 : 0));
+  setU32(b, at + FRAGMENT_ID, id);
+}
+
+/** Octets of the headers that every fragment keeps: those that routers on the way read (ip6_find_1stfragopt). */
+export function unfragmentableLen(b: Uint8Array, off: number, end: number): number {
+  let header = nextHeader(b, off);
+  let at = off + HEADER_LEN;
+  let routed = false;
+  while (at + 8 <= end) {
+    if (header === NEXT_ROUTING) routed = true;
+    else if (header !== NEXT_HOP_BY_HOP && (header !== NEXT_DEST_OPTIONS || routed)) break;
+    const len = extensionLen(b, at, header);
+    header = u8(b, at);
+    at += len;
+  }
+  return at - off;
+}
+
+/** Where the first `len` octets of a packet, all of them headers, name what follows them. */
+function lastNextAt(b: Uint8Array, off: number, len: number): number {
+  let place = off + NEXT_HEADER;
+  let at = off + HEADER_LEN;
+  while (at < off + len) {
+    const own = extensionLen(b, at, u8(b, place));
+    place = at;
+    at += own;
+  }
+  return place;
+}
+
+export function lastNext(b: Uint8Array, off: number, len: number): number {
+  return u8(b, lastNextAt(b, off, len));
+}
+
+export function setLastNext(b: Uint8Array, off: number, len: number, next: number): void {
+  setU8(b, lastNextAt(b, off, len), next);
+}
+
+/** Octets from the start of the datagram, of a later fragment; 0 for a whole one or the first. */
+export function fragmentOffset(b: Uint8Array, off: number, end: number): number {
+  const at = fragmentHeader(b, off, end);
+  return at < 0 ? 0 : u16(b, at + 2) & 0xfff8;
+}
+
+/** Whether a packet is a part of one; a fragment header in front of the whole of one does not make it so (RFC 6946). */
+export function isFragment(b: Uint8Array, off: number, end: number): boolean {
+  const at = fragmentHeader(b, off, end);
+  return at >= 0 && (u16(b, at + FRAGMENT_OFFSET) & 0xfff9) !== 0;
+}
+
 export function check(b: Uint8Array, off: number, end: number): DropReasonCode {
   if (end - off < HEADER_LEN) return DropReason.IP_INHDR;
   if (version(b, off) !== 6) return DropReason.UNHANDLED_PROTO;

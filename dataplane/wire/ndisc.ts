@@ -22,8 +22,9 @@ export const HEADER_LEN = 24;
 /** One link-layer address option. */
 export const LLA_OPTION_LEN = 8;
 
-/** ICMPv6 types; those of multicast listeners (RFC 2710) come before. */
+/** ICMPv6 types; those of multicast listeners (RFC 2710) come before, and one more behind (RFC 3810). */
 export const MLD_FIRST = 130;
+export const MLD2_REPORT = 143;
 export const ROUTER_SOLICITATION = 133;
 export const ROUTER_ADVERTISEMENT = 134;
 export const NEIGHBOUR_SOLICITATION = 135;

@@ -1,6 +1,20 @@
 /** Operations as a shell script for ip(8), bridge(8) and iptables-restore(8): the kernel's side of the same layout. */
 import type { LinkAdd, LinkAttrs, RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 
+/** Where reports of multicast listeners go, which the emulator does not send: the MAC of ff02::16 (RFC 3810). */
+export const MLD_REPORTS = "333300000016";
+
+/** IPv6 on one interface, without what the emulator does not do: addresses of its own making, router advertisements. */
+export function enableIpv6(netns: string, dev: string): RtnlOp[] {
+  const set = (name: string, value: string): RtnlOp => ({
+    op: "sysctl.set",
+    netns,
+    key: `net.ipv6.conf.${dev.replaceAll(".", "/")}.${name}`,
+    value,
+  });
+  return [set("addr_gen_mode", "1"), set("accept_ra", "0"), set("disable_ipv6", "0")];
+}
+
 /** The script that applies the operations in order; `name` gives a namespace's name as `ip netns` knows it. */
 export function kernelScript(ops: readonly RtnlOp[], name: (netns: string) => string): string {
   return ops.map((op) => script(op, name).join("\n")).join("\n");

@@ -1,15 +1,20 @@
 /** One case of the differential over rules: a ruleset and frames, what the emulator makes of them, and how that is compared. */
-import { packets, type RandomPacket } from "../../dataplane/netfilter/random-rules.ts";
+import { packets, packets6, type RandomPacket } from "../../dataplane/netfilter/random-rules.ts";
 import { Bench, type PacketSpec } from "../../dataplane/netfilter/testing.ts";
+import { fillAt } from "../../dataplane/wire/checksum.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../../dataplane/wire/ethernet.ts";
+import * as icmpv6 from "../../dataplane/wire/icmpv6.ts";
+import { dstAt, pseudo, srcAt } from "../../dataplane/wire/ip-header.ts";
+import { formatIp } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
-import { formatIpv4 } from "../../dataplane/wire/ipv4-addr.ts";
+import * as ipv6 from "../../dataplane/wire/ipv6.ts";
 import { formatFrame } from "../../dataplane/wire/print.ts";
 import * as tcp from "../../dataplane/wire/tcp.ts";
 import { ether } from "./frames.ts";
 import { EmulatedRouter, FAR_MAC, type Outcome, ROUTER_MAC, SIDES, type Side, type SideFrame } from "./rules-lab.ts";
 import { difference, Excuses } from "./same-frame.ts";
 
-export { packets, type RandomPacket };
+export { packets, packets6, type RandomPacket };
 
 /** Builds packets; nothing of it is asked anything else. */
 const builder = new Bench();
@@ -24,28 +29,36 @@ function frameOf(spec: PacketSpec, p: RandomPacket): SideFrame {
   const skb = builder.packet(spec);
   const b = skb.buf;
   const { network, transport } = skb;
+  const six = spec.src?.includes(":") === true;
   skb.end -= Math.min(p.cut, skb.end - transport);
   const len = skb.end - network;
-  ipv4.setTotalLen(b, network, len);
-  ipv4.fillChecksum(b, network);
+  if (six) ipv6.setPayloadLen(b, network, len - ipv6.HEADER_LEN);
+  else {
+    ipv4.setTotalLen(b, network, len);
+    ipv4.fillChecksum(b, network);
+  }
   if (spec.proto === "tcp" && p.cut === 0) {
     if (p.offset >= 0) tcp.setDataOffset(b, transport, p.offset * 4);
-    tcp.fillChecksum4(b, transport, skb.end - transport, ipv4.src(b, network), ipv4.dst(b, network));
+    const segment = skb.end - transport;
+    const sum = pseudo(srcAt(b, network), dstAt(b, network), ipv4.PROTO_TCP, segment);
+    fillAt(b, transport + tcp.CHECKSUM, transport, segment, sum);
   }
   const packet = b.slice(network, skb.end);
   builder.world.pool.free(skb);
-  const side: Side = spec.src?.startsWith("10.1.") ? "o" : "i";
-  return { side, bytes: ether(ROUTER_MAC[side], FAR_MAC[side], 0x0800, packet) };
+  const side: Side = /^(10\.1\.|fd00:1:)/.test(spec.src ?? "") ? "o" : "i";
+  return { side, bytes: ether(ROUTER_MAC[side], FAR_MAC[side], six ? ETH_P_IPV6 : ETH_P_IP, packet) };
 }
 
 /** The packet that answers the one in a frame. */
 function answer(frame: SideFrame, spec: PacketSpec): PacketSpec {
   const b = frame.bytes;
   const at = 14;
-  const th = at + ipv4.headerLen(b, at);
+  const six = ipv4.version(b, at) === 6;
+  const th = six ? ipv6.transportOffset(b, at, b.length) : at + ipv4.headerLen(b, at);
   const word = (o: number): number => ((b[o] ?? 0) << 8) | (b[o + 1] ?? 0);
-  const ends = { src: formatIpv4(ipv4.dst(b, at)), dst: formatIpv4(ipv4.src(b, at)), fragment: 0 };
-  if (spec.proto === "icmp") return { ...spec, ...ends, type: 0, id: word(th + 4) };
+  const ends = { src: formatIp(dstAt(b, at)), dst: formatIp(srcAt(b, at)), fragment: 0 };
+  if (spec.proto === "icmp" || spec.proto === "icmpv6")
+    return { ...spec, ...ends, type: six ? icmpv6.ECHO_REPLY : 0, id: word(th + 4) };
   return { ...spec, ...ends, sport: word(th + 2), dport: word(th), flags: tcp.SYN | tcp.ACK };
 }
 
@@ -53,9 +66,9 @@ function answer(frame: SideFrame, spec: PacketSpec): PacketSpec {
  * The frames to send: answers answer what came out in the emulator. The list ends before the first packet of which another
  * seed makes something else: what chance decides cannot be compared.
  */
-export function framesOf(rules: string, list: readonly RandomPacket[]): SideFrame[] {
-  const router = new EmulatedRouter(rules, "indexed", 1);
-  const other = new EmulatedRouter(rules, "indexed", 2);
+export function framesOf(rules: string, list: readonly RandomPacket[], six = false): SideFrame[] {
+  const router = new EmulatedRouter(rules, "indexed", six, 1);
+  const other = new EmulatedRouter(rules, "indexed", six, 2);
   const frames: SideFrame[] = [];
   let last: { frame: SideFrame; spec: PacketSpec } | null = null;
   for (const [i, p] of list.entries()) {
@@ -68,10 +81,15 @@ export function framesOf(rules: string, list: readonly RandomPacket[]): SideFram
     const back = router.send(frame);
     if (!same(back, other.send(frame))) break;
     frames.push(frame);
-    const passed = back.find((f) => f.bytes[14 + ipv4.PROTOCOL] === frame.bytes[14 + ipv4.PROTOCOL]);
+    const passed = back.find((f) => protocolIn(f) === protocolIn(frame));
     if (passed !== undefined && p.cut === 0) last = { frame: passed, spec };
   }
   return frames;
+}
+
+function protocolIn({ bytes }: SideFrame): number {
+  const six = ipv4.version(bytes, 14) === 6;
+  return six ? ipv6.transportProtocol(bytes, 14, bytes.length) : ipv4.protocol(bytes, 14);
 }
 
 function same(a: readonly SideFrame[], b: readonly SideFrame[]): boolean {
@@ -81,8 +99,13 @@ function same(a: readonly SideFrame[], b: readonly SideFrame[]): boolean {
   );
 }
 
-export function emulate(rules: string, frames: readonly SideFrame[], evaluator: "indexed" | "linear"): Outcome {
-  const router = new EmulatedRouter(rules, evaluator);
+export function emulate(
+  rules: string,
+  frames: readonly SideFrame[],
+  evaluator: "indexed" | "linear",
+  six = false,
+): Outcome {
+  const router = new EmulatedRouter(rules, evaluator, six);
   for (const frame of frames) router.send(frame);
   return router.outcome();
 }

@@ -3,7 +3,7 @@
  * sends frames and sees what comes back. Every neighbour is known beforehand and the router's own errors are few, so that
  * what comes out follows from the rules and the packets alone.
  *
- *   tap: i ── eth0 10.0.0.1/24  router  10.1.0.1/24 eth1 ── o :tap
+ *   tap: i ── eth0 10.0.0.1/24, fd00::1/64  router  10.1.0.1/24, fd00:1::1/64 eth1 ── o :tap
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -14,12 +14,12 @@ import { Capture } from "../../dataplane/dev/capture.ts";
 import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
-import { SETS } from "../../dataplane/netfilter/random-rules.ts";
+import { SETS, SETS6 } from "../../dataplane/netfilter/random-rules.ts";
 import { ensureNetfilter, saveRules } from "../../dataplane/netfilter/restore-op.ts";
 import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { nftList } from "../../dataplane/nftables/nft-op.ts";
-import { kernelScript } from "./kernel-commands.ts";
+import { enableIpv6, kernelScript, MLD_REPORTS } from "./kernel-commands.ts";
 
 export type Side = "i" | "o";
 export const SIDES: readonly Side[] = ["i", "o"];
@@ -38,12 +38,20 @@ export type Outcome = {
 const TAP_PATH = "/var/run/netns/tap";
 const HOST_NUMBERS = [2, 3, 4, 8, 9];
 
+function net6(n: number): string {
+  return n === 0 ? "fd00" : `fd00:${n}`;
+}
+
 /** `tap` names the far ends of the cables. */
 function routerOps(tap: Readonly<Record<Side, string>>): RtnlOp[] {
   const netns = "host";
   const ops: RtnlOp[] = [
     { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
     { op: "sysctl.set", netns, key: "net.ipv4.conf.all.send_redirects", value: "0" },
+    { op: "sysctl.set", netns, key: "net.ipv6.conf.all.forwarding", value: "1" },
+    // Redirects that are not sent count for the limit in Linux, which here are not thought of.
+    { op: "sysctl.set", netns, key: "net.ipv6.icmp.ratelimit", value: "0" },
+    { op: "sysctl.set", netns, key: "net.ipv6.conf.lo.disable_ipv6", value: "0" },
     { op: "link.set", netns, name: "lo", up: true },
   ];
   for (const [n, side] of SIDES.entries()) {
@@ -53,9 +61,13 @@ function routerOps(tap: Readonly<Record<Side, string>>): RtnlOp[] {
       { op: "link.add", netns, name, kind: "veth", mac: ROUTER_MAC[side], up: true, peer },
       { op: "sysctl.set", netns, key: `net.ipv4.conf.${name}.send_redirects`, value: "0" },
       { op: "addr.add", netns, dev: name, address: `10.${n}.0.1/24` },
+      ...enableIpv6(netns, name),
+      { op: "addr.add", netns, dev: name, address: `${net6(n)}::1/64` },
     );
-    for (const h of HOST_NUMBERS)
-      ops.push({ op: "neigh.replace", netns, dev: name, address: `10.${n}.0.${h}`, mac: FAR_MAC[side] });
+    for (const h of HOST_NUMBERS) {
+      for (const address of [`10.${n}.0.${h}`, `${net6(n)}::${h}`])
+        ops.push({ op: "neigh.replace", netns, dev: name, address, mac: FAR_MAC[side] });
+    }
   }
   return ops;
 }
@@ -105,7 +117,11 @@ export class EmulatedRouter {
   readonly #capture = new Capture();
   readonly #devs: Readonly<Record<Side, NetDev>>;
 
-  constructor(rules: string, evaluator: "indexed" | "linear", seed = 1) {
+  readonly #family: "ipv4" | "ipv6";
+
+  /** `six`: rules that are iptables' are those of ip6tables. */
+  constructor(rules: string, evaluator: "indexed" | "linear", six: boolean, seed = 1) {
+    this.#family = six ? "ipv6" : "ipv4";
     this.#world = new World(seed);
     this.#world.evaluator = evaluator;
     this.#host = new Host(this.#world, "router");
@@ -118,14 +134,14 @@ export class EmulatedRouter {
       ),
     );
     const { sets } = ensureNetfilter(this.#host.root).state;
-    for (const [name, type, entries] of SETS) {
-      const set = sets.create(name, type);
+    for (const [name, type, entries] of six ? SETS6 : SETS) {
+      const set = sets.create(name, type, { six });
       for (const entry of entries) if (!set.add(entry)) throw new Error(`set ${name} does not take ${entry}`);
     }
     const netns = "host";
     const op: RtnlOp = isNft(rules)
       ? { op: "nft.apply", netns, text: rules }
-      : { op: "iptables.restore", netns, family: "ipv4", text: rules, noflush: false };
+      : { op: "iptables.restore", netns, family: this.#family, text: rules, noflush: false };
     applyOps(this.#host, [op]);
     const tap = this.#host.netns(TAP_PATH);
     this.#devs = { i: tap.dev("i") as NetDev, o: tap.dev("o") as NetDev };
@@ -157,17 +173,29 @@ export class EmulatedRouter {
     const listed = nftList(root);
     return {
       frames: this.#back(0),
-      counters: listed === "" ? countersIn(saveRules(root, true)) : nftCountersIn(listed),
+      counters: listed === "" ? countersIn(saveRules(root, true, this.#family)) : nftCountersIn(listed),
     };
   }
 }
 
 /** Which iptables the kernel's rules are loaded with. */
-export type Variant = "iptables-nft" | "iptables-legacy" | "nft";
+export type Variant = "iptables-nft" | "iptables-legacy" | "ip6tables-nft" | "ip6tables-legacy" | "nft";
 
 /** How long nothing must come for all to have come, and the most that is waited for what must come: milliseconds. */
 const SILENCE = 12;
 const PATIENCE = 3_000;
+/** The same for what a router says about its multicast groups, which it does when its timer wants. */
+const GROUPS_SILENCE = 25;
+const GROUPS_PATIENCE = 80;
+/** Rules that packets of IPv6 are counted by. */
+const SEES_IPV6 = /^ip6tables|table (?:ip6|inet) /;
+
+/**
+ * No flow labels, which the emulator does not draw; and what there is to say about multicast groups is said once and at once,
+ * before there are rules to count it.
+ */
+const QUIET_IPV6 =
+  "cd /proc/sys/net/ipv6; echo 0 > auto_flowlabels; echo 1 > mld_qrv; for d in all default; do echo 1 > conf/$d/mldv2_unsolicited_report_interval; done";
 
 let labs = 0;
 
@@ -181,7 +209,11 @@ export class KernelRouters {
   #frames: { dev: string; bytes: Uint8Array }[] = [];
   #lastAt = 0;
   #made = 0;
+  /** When a router last spoke of its multicast groups, by the far end that heard it. */
+  readonly #groupsAt = new Map<string, number>();
   #error = "";
+  /** Less will do while a case that fails is made smaller. */
+  patience: number = PATIENCE;
 
   private constructor() {
     process.once("exit", this.#onExit);
@@ -222,6 +254,10 @@ export class KernelRouters {
       return;
     }
     const [, dev = "", direction, hex = ""] = line.split(" ");
+    if (hex.startsWith(MLD_REPORTS)) {
+      if (direction === "in") this.#groupsAt.set(dev, performance.now());
+      return;
+    }
     if (direction !== "in") return;
     this.#frames.push({ dev, bytes: Uint8Array.from(Buffer.from(hex, "hex")) });
     this.#lastAt = performance.now();
@@ -249,8 +285,9 @@ export class KernelRouters {
     const tap = { i: `i${n}`, o: `o${n}` };
     const place = (netns: string): string => this.#ns(netns === "host" ? name : netns);
     const off = "tx off tso off gso off gro off sg off";
-    const sets = SETS.flatMap(([set, type, entries]) => [
-      `create ${set} ${type}`,
+    const six = variant.startsWith("ip6");
+    const sets = (six ? SETS6 : SETS).flatMap(([set, type, entries]) => [
+      `create ${set} ${type} family ${six ? "inet6" : "inet"}`,
       ...entries.map((e) => `add ${set} ${e}`),
     ]);
     const usesSets = rules.includes("--match-set");
@@ -259,11 +296,13 @@ export class KernelRouters {
         [
           `ip netns add ${ns}`,
           this.#noIpv6(name),
+          `ip netns exec ${ns} sh -c '${QUIET_IPV6}'`,
           kernelScript(routerOps(tap), place),
           `ip netns exec ${ns} sh -c 'for d in eth0 eth1; do ethtool -K $d ${off} >/dev/null 2>&1 || true; done'`,
           ...(usesSets ? [`ip netns exec ${ns} ipset restore <<'END'\n${sets.join("\n")}\nEND`] : []),
         ].join("\n"),
       );
+      if (SEES_IPV6.test(`${variant} ${rules}`)) await this.#groupsToldBy(tap);
       this.#restore(ns, variant, rules);
       this.#frames = [];
       const start = performance.now();
@@ -274,7 +313,7 @@ export class KernelRouters {
       for (;;) {
         const now = performance.now();
         const quiet = now - Math.max(this.#lastAt, start) >= SILENCE;
-        if (quiet && (this.#frames.length >= expected || now - start > PATIENCE)) break;
+        if (quiet && (this.#frames.length >= expected || now - start > this.patience)) break;
         await delay(3);
       }
       const nft = variant === "nft";
@@ -286,6 +325,18 @@ export class KernelRouters {
     } finally {
       spawnSync("ip", ["netns", "del", ns], { stdio: "ignore" });
     }
+  }
+
+  /** Waits until a router has said on both sides which multicast groups it is in: rules would count that. */
+  async #groupsToldBy(tap: Readonly<Record<Side, string>>): Promise<void> {
+    const start = performance.now();
+    for (;;) {
+      const now = performance.now();
+      const at = SIDES.map((side) => this.#groupsAt.get(tap[side]) ?? now);
+      if (now - Math.max(...at) >= GROUPS_SILENCE || now - start > GROUPS_PATIENCE) break;
+      await delay(3);
+    }
+    for (const side of SIDES) this.#groupsAt.delete(tap[side]);
   }
 
   #restore(ns: string, variant: Variant, rules: string): void {

@@ -3,7 +3,7 @@
  * the same octets, and every rule has counted the same. A case that fails is made as small as it gets and kept in
  * fixtures/rules/, with what Linux did: from then on it is compared on every machine.
  *
- * PODWIRE_RULESETS and PODWIRE_RULES_SEED say how many and which.
+ * PODWIRE_RULESETS and PODWIRE_RULES_SEED say how many and which; PODWIRE_RULES_REPORT tells how many packets were sent.
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,15 +13,19 @@ import { afterAll, describe, expect, it } from "vitest";
 import { rulesets, rulesText } from "../../dataplane/netfilter/random-rules.ts";
 import { missing } from "../support/needs.ts";
 import { KERNEL_LAB_NEEDS } from "./kernel-lab.ts";
-import { compareOutcomes, emulate, framesOf, packets, show } from "./rules-case.ts";
+import { compareOutcomes, emulate, framesOf, packets, packets6, show } from "./rules-case.ts";
 import { KernelRouters, type Outcome, type Side, type SideFrame, type Variant } from "./rules-lab.ts";
 import { shrinkList } from "./shrink.ts";
 
 const RULESETS = Number(process.env.PODWIRE_RULESETS ?? 25);
 const SEED = process.env.PODWIRE_RULES_SEED === undefined ? undefined : Number(process.env.PODWIRE_RULES_SEED);
+/** Says how many packets were sent. */
+const REPORT = process.env.PODWIRE_RULES_REPORT !== undefined;
 const PACKETS = 20;
+/** Milliseconds to wait for a frame that may never come, while a case is made smaller. */
+const HASTE = 300;
 /** The most tries to make a failing case smaller. */
-const SHRINKS = 300;
+const SHRINKS = Number(process.env.PODWIRE_RULES_SHRINKS ?? 300);
 const FIXTURES = fileURLToPath(new URL("fixtures/rules/", import.meta.url));
 
 type Fixture = {
@@ -38,9 +42,9 @@ const frame = (t: string): SideFrame => ({
 });
 
 /** What is wrong, or "". */
-function judge(rules: string, frames: readonly SideFrame[], linux: Outcome): string {
+function judge(rules: string, frames: readonly SideFrame[], linux: Outcome, six: boolean): string {
   for (const evaluator of ["linear", "indexed"] as const) {
-    const why = compareOutcomes(linux, emulate(rules, frames, evaluator));
+    const why = compareOutcomes(linux, emulate(rules, frames, evaluator, six));
     if (why !== "") return `${evaluator}:\n${why}`;
   }
   return "";
@@ -80,30 +84,49 @@ const PROBES: Readonly<Record<string, readonly [string, string, string]>> = {
   REJECT: ["filter", "FORWARD", "-j REJECT"],
 };
 
+/** What differs in ip6tables. */
+const PROBES6: typeof PROBES = {
+  icmp6: ["filter", "FORWARD", "-p icmpv6 -m icmp6 --icmpv6-type 128"],
+  hl: ["filter", "FORWARD", "-m hl --hl-eq 1"],
+  DNAT: ["nat", "PREROUTING", "-j DNAT --to-destination fd00::1"],
+  SNAT: ["nat", "POSTROUTING", "-j SNAT --to-source fd00::1"],
+};
+
+function isSix(variant: Variant): boolean {
+  return variant.startsWith("ip6");
+}
+
 describe("rules as Linux follows them", () => {
   for (const name of readdirSync(FIXTURES).filter((n) => n.endsWith(".json"))) {
     it(`as it did in ${name}`, () => {
       const f: Fixture = JSON.parse(readFileSync(FIXTURES + name, "utf8"));
       const linux = { frames: f.linux.frames.map(frame), counters: f.linux.counters };
-      expect(judge(`${f.rules.join("\n")}\n`, f.frames.map(frame), linux)).toBe("");
+      expect(judge(`${f.rules.join("\n")}\n`, f.frames.map(frame), linux, isSix(f.variant))).toBe("");
     });
   }
 
-  for (const variant of ["iptables-nft", "iptables-legacy"] as const) {
+  for (const variant of ["iptables-nft", "iptables-legacy", "ip6tables-nft", "ip6tables-legacy"] as const) {
+    const six = isSix(variant);
     it(`random rules and packets, ${variant}`, { timeout: 3_600_000 }, async (context) => {
       const reason = missing(...KERNEL_LAB_NEEDS, `${variant}-restore`);
       if (reason !== null) context.skip(reason);
       routers ??= await KernelRouters.build();
       const lab = routers;
-      const known = new Map(Object.entries(PROBES).map(([name, probe]) => [name, lab.knows(variant, ...probe)]));
+      const known = new Map(
+        Object.entries(six ? { ...PROBES, ...PROBES6 } : PROBES).map(([name, probe]) => [
+          name,
+          lab.knows(variant, ...probe),
+        ]),
+      );
       known.set("set", missing("ipset") === null);
       const allowed = (_kind: string, name: string): boolean => known.get(name) ?? false;
       // In nf_tables a header that is too short fails the rule; in the older engine it drops the packet, as here.
-      const whole = variant === "iptables-nft";
-      const list = fc.array(packets, { minLength: PACKETS, maxLength: PACKETS });
-      const shape = { exact: true, allowed, length: 14 };
+      const whole = variant.endsWith("-nft");
+      const list = fc.array(six ? packets6 : packets, { minLength: PACKETS, maxLength: PACKETS });
+      const shape = { exact: true, allowed, length: 14, six };
       const linux = (rules: string, frames: readonly SideFrame[]): Promise<Outcome> =>
-        lab.run(variant, rules, frames, emulate(rules, frames, "linear").frames.length);
+        lab.run(variant, rules, frames, emulate(rules, frames, "linear", six).frames.length);
+      const sent = { frames: 0, rulesets: 0 };
       let failed: { rules: string; frames: readonly SideFrame[] } | null = null;
       const run = await fc.check(
         fc.asyncProperty(rulesets(shape), list, async (tables, all) => {
@@ -111,22 +134,27 @@ describe("rules as Linux follows them", () => {
           const frames = framesOf(
             rules,
             all.map((p) => (whole ? { ...p, cut: 0, offset: -1 } : p)),
+            six,
           );
+          sent.frames += frames.length;
+          sent.rulesets++;
           failed = { rules, frames };
-          const why = judge(rules, frames, await linux(rules, frames));
+          const why = judge(rules, frames, await linux(rules, frames), six);
           if (why !== "") throw new Error(why);
         }),
         { numRuns: RULESETS, endOnFailure: true, ...(SEED === undefined ? {} : { seed: SEED }) },
       );
+      if (REPORT) process.stderr.write(`${variant}: ${sent.frames} packets over ${sent.rulesets} rulesets\n`);
       if (!run.failed) return;
       if (failed === null) throw run.errorInstance;
-      const small = await shrink(failed, linux, run.errorInstance);
+      lab.patience = HASTE;
+      const small = await shrink(failed, linux, run.errorInstance, six);
       const fixture = JSON.stringify({ variant, ...small.fixture }, null, 2);
       mkdirSync(FIXTURES, { recursive: true });
       const name = `${createHash("sha1").update(fixture).digest("hex").slice(0, 10)}.json`;
       writeFileSync(FIXTURES + name, `${fixture}\n`);
-      const sent = small.frames.map((f) => `  ${f.side} ${show(f)}`).join("\n");
-      expect.fail(`seed ${run.seed}, kept as ${name}: ${small.why}\nsent:\n${sent}\n${small.rules}`);
+      const shown = small.frames.map((f) => `  ${f.side} ${show(f)}`).join("\n");
+      expect.fail(`seed ${run.seed}, kept as ${name}: ${small.why}\nsent:\n${shown}\n${small.rules}`);
     });
   }
 });
@@ -139,13 +167,14 @@ async function shrink(
   { rules, frames }: Case,
   linux: (rules: string, frames: readonly SideFrame[]) => Promise<Outcome>,
   cause: unknown,
+  six: boolean,
 ): Promise<Small> {
   let small: Small | null = null;
   const fails = async (lines: readonly string[], sent: readonly SideFrame[]): Promise<boolean> => {
     const text = `${lines.join("\n")}\n`;
     try {
       const outcome = await linux(text, sent);
-      const why = judge(text, sent, outcome);
+      const why = judge(text, sent, outcome, six);
       if (why === "") return false;
       const theirs = { frames: outcome.frames.map(line), counters: outcome.counters };
       small = { rules: text, frames: sent, why, fixture: { rules: lines, frames: sent.map(line), linux: theirs } };

@@ -11,7 +11,7 @@
  *  - The transport checksum that an ICMP error quotes: what Linux sends, or the one that the socket left to the device (the
  *    sum of the pseudo-header alone), which is what Linux quotes where offloads are on.
  *  - Checksums over any of these: right on both sides, or 0 on both, or wrong on both.
- *  - IPv6: the random parts of UDP (a tunnel's source port) and TCP are those above; all else must be the same.
+ *  - IPv6: the identification of fragments, one for one per sender, and the random parts of UDP (a tunnel's source port) and TCP are those above; all else must be the same.
  *
  * A differing field that a rule excuses takes the emulator's value before the octets are compared.
  */
@@ -79,7 +79,14 @@ function packet6(k: Uint8Array, o: Uint8Array, at: number, excuses: Excuses): st
   if (ipv6.check(o, at, o.length) !== 0 || !same(k, o, at, ipv6.HEADER_LEN)) return null;
   const end = at + ipv6.HEADER_LEN + ipv6.payloadLen(o, at);
   const th = ipv6.transportOffset(o, at, end);
-  if (th < 0 || ipv6.fragmentHeader(o, at, end) >= 0) return null;
+  const fragment = ipv6.fragmentHeader(o, at, end);
+  if (fragment >= 0) {
+    // Who cuts a datagram draws its identification.
+    if (fragment + ipv6.FRAGMENT_HEADER_LEN > end) return null;
+    const [kid, oid] = [ipv6.fragmentId(k, fragment), ipv6.fragmentId(o, fragment)];
+    if (kid !== oid && excuses.pair(`id ${srcAt(o, at)}`, kid, oid)) setU32(k, fragment + 4, oid);
+  }
+  if (th < 0 || fragment >= 0) return null;
   const protocol = ipv6.transportProtocol(o, at, end);
   if (protocol === ipv4.PROTO_UDP) return udpSegment(k, o, at, th, end, excuses);
   return protocol === ipv4.PROTO_TCP ? tcpSegment(k, o, at, th, end, excuses) : null;

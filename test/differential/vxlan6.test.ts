@@ -1,8 +1,8 @@
 /** VXLAN over an IPv6 underlay, with IPv6 and IPv4 inside, as flannel's dual stack lays it out: flannel-v6.1 on both nodes. */
 import { describe, it } from "vitest";
-import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import * as vxlan from "../../dataplane/wire/vxlan.ts";
 import { echo6Packet, echoPacket, ether, pattern, udp6Packet } from "./frames.ts";
+import { enableIpv6 } from "./kernel-commands.ts";
 import type { Lab } from "./lab.ts";
 import { GATEWAY_MAC, NODES, PODS } from "./layout.ts";
 import { sameAsLinux } from "./same-as-linux.ts";
@@ -10,17 +10,6 @@ import { sameAsLinux } from "./same-as-linux.ts";
 const A = PODS.a;
 const POD6 = "fd00:10:244:1::2";
 const VTEP_MAC = { 1: "0a:06:00:00:00:01", 2: "0a:06:00:00:00:02" } as const;
-
-/** IPv6 on one interface, without what the emulator does not do: addresses of its own making, router advertisements. */
-function enable(netns: string, dev: string): RtnlOp[] {
-  const set = (name: string, value: string): RtnlOp => ({
-    op: "sysctl.set",
-    netns,
-    key: `net.ipv6.conf.${dev.replaceAll(".", "/")}.${name}`,
-    value,
-  });
-  return [set("addr_gen_mode", "1"), set("accept_ra", "0"), set("disable_ipv6", "0")];
-}
 
 /** Node n is fd00::1n, its pods are in fd00:10:244:n::/64; `vxlan` are further attributes of the tunnel on node 1. */
 async function dualStack(lab: Lab, attrs: object = {}): Promise<void> {
@@ -30,7 +19,7 @@ async function dualStack(lab: Lab, attrs: object = {}): Promise<void> {
     const node = `node-${n}` as const;
     const dev = "flannel-v6.1";
     await lab.apply(node, [
-      ...enable(netns, "eth0"),
+      ...enableIpv6(netns, "eth0"),
       { op: "sysctl.set", netns, key: "net.ipv6.conf.all.forwarding", value: "1" },
       { op: "addr.add", netns, dev: "eth0", address: `fd00::1${n}/64` },
       {
@@ -45,7 +34,7 @@ async function dualStack(lab: Lab, attrs: object = {}): Promise<void> {
         learning: false,
         ...(n === 1 ? attrs : {}),
       },
-      ...enable(netns, dev),
+      ...enableIpv6(netns, dev),
       { op: "link.set", netns, name: dev, up: true },
       { op: "addr.add", netns, dev, address: `fd00:10:244:${n}::/128` },
       { op: "addr.add", netns, dev, address: `10.245.${n}.0/32` },
@@ -57,7 +46,7 @@ async function dualStack(lab: Lab, attrs: object = {}): Promise<void> {
     ]);
   }
   await lab.apply("node-1", [
-    ...enable(netns, "cni0"),
+    ...enableIpv6(netns, "cni0"),
     { op: "addr.add", netns, dev: "cni0", address: "fd00:10:244:1::1/64" },
     { op: "neigh.replace", netns, dev: "cni0", address: POD6, mac: A.mac },
   ]);

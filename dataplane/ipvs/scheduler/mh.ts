@@ -4,7 +4,7 @@
  * index 12). The kernel's siphash is another mixing function here, so places differ and their shares do not.
  */
 import type { Destination, VirtualService } from "../service.ts";
-import { gcd, type NewFlow, type Scheduler } from "./scheduler.ts";
+import { folded, gcd, type NewFlow, type Scheduler } from "./scheduler.ts";
 
 const SIZE = 4093;
 
@@ -52,7 +52,7 @@ export class Maglev implements Scheduler {
 }
 
 function mix(a: number, b: number, seed: number): number {
-  let h = Math.imul(a ^ seed, 0xcc9e2d51) ^ Math.imul(b + seed, 0x1b873593);
+  let h = Math.imul(folded(a) ^ seed, 0xcc9e2d51) ^ Math.imul(b + seed, 0x1b873593);
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
   h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
   return (h ^ (h >>> 16)) >>> 0;

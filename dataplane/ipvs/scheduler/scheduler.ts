@@ -1,7 +1,8 @@
 /** What a scheduler is: it chooses a destination for a new connection. One object a service. */
+import { isKey6, word6 } from "../../wire/ip-key.ts";
 import type { Destination, VirtualService } from "../service.ts";
 
-/** What schedulers see of a new connection. Addresses are signed 32-bit integers; `now` is milliseconds. */
+/** What schedulers see of a new connection. Addresses are signed 32-bit integers, of IPv6 their keys; `now` is milliseconds. */
 export type NewFlow = { readonly src: number; readonly dst: number; readonly srcPort: number; readonly now?: number };
 
 export interface Scheduler {
@@ -10,6 +11,12 @@ export interface Scheduler {
   changed(service: VirtualService): void;
   /** Null: none can take it. */
   choose(service: VirtualService, flow: NewFlow): Destination | null;
+}
+
+/** An address as schedulers hash it: of IPv6 its four words, one upon the other. */
+export function folded(address: number): number {
+  if (!isKey6(address)) return address;
+  return word6(address, 0) ^ word6(address, 1) ^ word6(address, 2) ^ word6(address, 3);
 }
 
 /** hash_32 of the kernel, to eight bits. */

@@ -1,6 +1,6 @@
 /** Source hashing (ip_vs_sh.c): a table of 256 places, shared out by weight, looked up by the client's address. */
 import type { Destination, VirtualService } from "../service.ts";
-import { hash8, type NewFlow, type Scheduler } from "./scheduler.ts";
+import { folded, hash8, type NewFlow, type Scheduler } from "./scheduler.ts";
 
 const SIZE = 256;
 
@@ -22,7 +22,7 @@ export class SourceHash implements Scheduler {
   }
 
   choose(service: VirtualService, flow: NewFlow): Destination | null {
-    const hash = hash8(flow.src + (service.hashPort ? flow.srcPort : 0));
+    const hash = hash8(folded(flow.src) + (service.hashPort ? flow.srcPort : 0));
     for (let i = 0; i < (service.fallback ? SIZE : 1); i++) {
       const d = this.#table[(hash + i) & (SIZE - 1)] ?? null;
       if (d?.usable === true) return d;

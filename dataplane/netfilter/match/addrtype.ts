@@ -1,6 +1,9 @@
-/** `-m addrtype` (xt_addrtype.c): what the routing tables say an address is. */
+/**
+ * `-m addrtype` (xt_addrtype.c): what the routing tables say an address is. Of IPv6 it is another question: where several
+ * types are named, what an address is by its octets must be all of them, and what its route is, one.
+ */
 import type { NetDev } from "../../dev/netdev.ts";
-import { isKey6, isMulticastKey6 } from "../../wire/ip-key.ts";
+import { isKey6, isMulticastKey6, isUnspecifiedKey6 } from "../../wire/ip-key.ts";
 import { ipv4Of } from "../../wire/ipv4-addr.ts";
 import { opt } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
@@ -32,11 +35,15 @@ const TYPES: readonly string[] = [
   "NAT",
   "XRESOLVE",
 ];
+const UNSPEC = 0;
 const UNICAST = 1;
 const LOCAL = 2;
 const BROADCAST = 3;
+const ANYCAST = 4;
 const MULTICAST = 5;
+const BLACKHOLE = 6;
 const UNREACHABLE = 7;
+const PROHIBIT = 8;
 
 function printTypes(bits: number): string {
   return TYPES.filter((_, i) => (bits & (1 << i)) !== 0).join(",");
@@ -44,8 +51,9 @@ function printTypes(bits: number): string {
 
 /** inet_addr_type and inet_dev_addr_type: RTN_* of an address, of a device where one is given. */
 export function typeOf(p: NfPacket, address: number, dev: NetDev | null): number {
+  if (isKey6(address)) return typeOf6(p, address, dev);
   if (address === 0 || address === -1) return BROADCAST;
-  if (address >>> 28 === 14 || (isKey6(address) && isMulticastKey6(address))) return MULTICAST;
+  if (address >>> 28 === 14) return MULTICAST;
   const addr = ipv4Of(address);
   if (dev !== null) {
     const route = p.ns.fib.lookup(addr, dev);
@@ -61,6 +69,25 @@ export function typeOf(p: NfPacket, address: number, dev: NetDev | null): number
   }
 }
 
+/** The same of an IPv6 address (nft_fib6_eval_type). */
+function typeOf6(p: NfPacket, key: number, dev: NetDev | null): number {
+  if (dev?.addrs6.some((a) => a.address === key)) return LOCAL;
+  switch (p.ns.fib.dst(ipv4Of(key)).type) {
+    case "local":
+      if (dev === null) return LOCAL;
+      break;
+    case "blackhole":
+      return BLACKHOLE;
+    case "prohibit":
+      return PROHIBIT;
+    case "unreachable":
+    case "none":
+      return UNREACHABLE;
+  }
+  if (isMulticastKey6(key)) return MULTICAST;
+  return isUnspecifiedKey6(key) ? UNSPEC : UNICAST;
+}
+
 /** The type as a whole route lookup sees it, for those that an address alone does not tell. */
 function routeType(p: NfPacket, address: number): number {
   const type = p.ns.fib.dst(ipv4Of(address)).type;
@@ -68,7 +95,27 @@ function routeType(p: NfPacket, address: number): number {
   return at > MULTICAST ? at : type === "none" ? UNREACHABLE : UNICAST;
 }
 
+/** match_type6. */
+function matches6(p: NfPacket, key: number, wanted: number, dev: NetDev | null): boolean {
+  const multicast = isMulticastKey6(key);
+  const none = isUnspecifiedKey6(key);
+  if (asks(wanted, MULTICAST) && !multicast) return false;
+  if (asks(wanted, UNICAST) && (multicast || none)) return false;
+  if (asks(wanted, UNSPEC) && !none) return false;
+  const byRoute = wanted & ((1 << LOCAL) | (1 << ANYCAST) | (1 << UNREACHABLE));
+  if (byRoute === 0) return true;
+  const { type } = p.ns.fib.dst(ipv4Of(key));
+  const local = dev === null ? type === "local" : dev.addrs6.some((a) => a.address === key);
+  const unreachable = type === "unreachable" || type === "blackhole" || type === "prohibit" || type === "none";
+  return (byRoute & ((local ? 1 << LOCAL : 0) | (unreachable ? 1 << UNREACHABLE : 0))) !== 0;
+}
+
+function asks(wanted: number, type: number): boolean {
+  return (wanted & (1 << type)) !== 0;
+}
+
 function matches(p: NfPacket, address: number, wanted: number, dev: NetDev | null): boolean {
+  if (isKey6(address)) return matches6(p, address, wanted, dev);
   let type = typeOf(p, address, dev);
   if (type === UNICAST && wanted >>> (MULTICAST + 1) !== 0) type = routeType(p, address);
   return (wanted & (1 << type)) !== 0;
@@ -88,6 +135,8 @@ export const addrtypeMatch: MatchModule<AddrtypeMatch> = {
       for (const word of o.text(name)?.split(",") ?? []) {
         const at = TYPES.indexOf(word.toUpperCase());
         if (at < 0) o.fail(`option ${name}: "${word}" is not an address type`);
+        if (o.six && (at === BROADCAST || at === BLACKHOLE || at > UNREACHABLE))
+          o.fail(`option ${name}: ip6tables has no type ${word}`);
         bits |= 1 << at;
       }
       return bits;

@@ -1,7 +1,7 @@
 /** `-m conntrack` (xt_conntrack.c, revision 3) and `-m state` (xt_state.c): what the connection of a packet is. */
 import { formatIpv4 } from "../../wire/ipv4-addr.ts";
 import { lenOfMask } from "../../wire/prefix.ts";
-import { parseAddress } from "../address.ts";
+import { formatNetwork6, holds6, type Network6, parseAddress, parseNetwork6 } from "../address.ts";
 import {
   IPS_ASSURED,
   IPS_CONFIRMED,
@@ -43,6 +43,8 @@ type Address = {
   readonly option: (typeof ADDRS)[number];
   readonly addr: number;
   readonly mask: number;
+  /** In a rule of ip6tables; then those above are 0. */
+  readonly six: Network6 | null;
   readonly not: boolean;
 };
 type Port = { readonly option: (typeof PORTS)[number]; readonly range: PortRange; readonly not: boolean };
@@ -103,6 +105,10 @@ function tupleOf(p: NfPacket, option: string): Tuple | null {
 }
 
 function addressText(a: Address): string {
+  if (a.six !== null) {
+    const text = formatNetwork6(a.six);
+    return opt(a.not, a.option, a.six.len === 128 ? text.slice(0, text.indexOf("/")) : text);
+  }
   const len = lenOfMask(a.mask >>> 0);
   const mask = len === 32 ? "" : len === undefined ? `/${formatIpv4(a.mask)}` : `/${len}`;
   return opt(a.not, a.option, formatIpv4(a.addr) + mask);
@@ -156,8 +162,10 @@ export const conntrackMatch: MatchModule<ConntrackMatch> = {
       notProto: o.not("--ctproto"),
       addresses: ADDRS.filter((a) => o.has(a)).map((option) => {
         const text = o.need(option);
-        const a = parseAddress(text) ?? o.fail(`option ${option}: "${text}" is not an address`);
-        return { option, ...a, not: o.not(option) };
+        const bad = (): never => o.fail(`option ${option}: "${text}" is not an address`);
+        const not = o.not(option);
+        if (o.six) return { option, addr: 0, mask: 0, six: parseNetwork6(text) ?? bad(), not };
+        return { option, ...(parseAddress(text) ?? bad()), six: null, not };
       }),
       ports: PORTS.filter((a) => o.has(a)).map((option) => ({
         option,
@@ -199,7 +207,8 @@ export const conntrackMatch: MatchModule<ConntrackMatch> = {
     for (const a of m.addresses) {
       const tuple = tupleOf(p, a.option) as Tuple;
       const addr = a.option === "--ctorigsrc" || a.option === "--ctreplsrc" ? tuple.src : tuple.dst;
-      if ((((addr ^ a.addr) & a.mask) === 0) === a.not) return false;
+      const holds = a.six === null ? ((addr ^ a.addr) & a.mask) === 0 : holds6(a.six, addr);
+      if (holds === a.not) return false;
     }
     for (const q of m.ports) {
       const tuple = tupleOf(p, q.option) as Tuple;

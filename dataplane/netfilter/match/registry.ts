@@ -8,6 +8,7 @@ import { type DscpMatch, dscpMatch } from "./dscp.ts";
 import { type HashlimitMatch, hashlimitMatch } from "./hashlimit.ts";
 import { type IcmpMatch, icmpMatch } from "./icmp.ts";
 import { type Icmp6Match, icmp6Match } from "./icmp6.ts";
+import { type IprangeMatch, iprangeMatch } from "./iprange.ts";
 import { type LengthMatch, lengthMatch } from "./length.ts";
 import { type LimitMatch, limitMatch } from "./limit.ts";
 import { type MacMatch, macMatch } from "./mac.ts";
@@ -30,7 +31,7 @@ import { type StringMatch, stringMatch } from "./string.ts";
 import { type TcpMatch, tcpMatch } from "./tcp.ts";
 import { type TcpmssMatch, tcpmssMatch } from "./tcpmss.ts";
 import { type TosMatch, tosMatch } from "./tos.ts";
-import { type TtlMatch, ttlMatch } from "./ttl.ts";
+import { type HlMatch, hlMatch, type TtlMatch, ttlMatch } from "./ttl.ts";
 import { type UdpMatch, udpMatch } from "./udp.ts";
 
 export type Match =
@@ -66,7 +67,9 @@ export type Match =
   | SocketMatch
   | StringMatch
   | TosMatch
-  | TtlMatch;
+  | TtlMatch
+  | HlMatch
+  | IprangeMatch;
 
 type ModuleOf = { readonly [K in Match["kind"]]: MatchModule<Extract<Match, { kind: K }>> };
 
@@ -104,6 +107,8 @@ const MODULES: ModuleOf = {
   string: stringMatch,
   tos: tosMatch,
   ttl: ttlMatch,
+  hl: hlMatch,
+  iprange: iprangeMatch,
 };
 
 /** The module that `-m` names. */

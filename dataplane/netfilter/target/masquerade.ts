@@ -29,8 +29,7 @@ export const masqueradeTarget: TargetModule<MasqueradeTarget> = {
     if (conn === null || out === null) return CONTINUE;
     // DHCP and the like speak from no address yet.
     if (p.src === 0) return NF_ACCEPT;
-    const next = p.skb.dst?.nextHop ?? 0;
-    const address = isKey6(p.src) ? addressFor6(out, next as IpKey) : addressFor(out, next);
+    const address = isKey6(p.src) ? addressFor6(out, p.dst as IpKey) : addressFor(out, p.skb.dst?.nextHop ?? 0);
     if (address === 0) return NF_DROP;
     conn.masqIfindex = out.ifindex;
     p.nat.setup(conn, { ...t.range, addrs: { min: address | 0, max: address | 0 } }, MANIP_SRC);

@@ -1,6 +1,6 @@
 /** `--to-destination`, `--to-source` and `--to-ports`: addresses and ports to choose from. */
 
-import { formatIp, isKey6, parseIp } from "../../wire/ip-key.ts";
+import { compareIp, formatIp, isKey6, parseIp } from "../../wire/ip-key.ts";
 import { PROTO_SCTP, PROTO_TCP, PROTO_UDP } from "../../wire/ipv4.ts";
 import type { NatRange } from "../nat.ts";
 import type { Options } from "../options.ts";
@@ -20,9 +20,8 @@ export function parseTo(o: Options, name: string, based: boolean): Pick<NatRange
   const dash = addrText.indexOf("-");
   const min = addressOf(dash < 0 ? addrText : addrText.slice(0, dash), o.six);
   const max = dash < 0 ? min : addressOf(addrText.slice(dash + 1), o.six);
-  if (min === undefined || max === undefined || (!o.six && max < min))
+  if (min === undefined || max === undefined || compareIp(min, max) > 0)
     o.fail(`option ${name}: "${text}" is not an address or a range`);
-  if (o.six && min !== max) o.fail(`option ${name}: "${text}": ranges of IPv6 addresses are not known here`);
   return { addrs: { min: (min ?? 0) | 0, max: (max ?? 0) | 0 }, ports };
 }
 
@@ -62,8 +61,8 @@ export function printPorts(ports: NatRange["ports"]): string {
 export function printTo(r: NatRange): string {
   const a = r.addrs;
   const brackets = a !== null && isKey6(a.min) && r.ports !== null;
-  const one = (key: number): string => (brackets ? `[${formatIp(key)}]` : formatIp(key));
-  const addrs = a === null ? "" : a.min === a.max ? one(a.min) : `${one(a.min)}-${one(a.max)}`;
+  const ends = a === null ? "" : a.min === a.max ? formatIp(a.min) : `${formatIp(a.min)}-${formatIp(a.max)}`;
+  const addrs = brackets ? `[${ends}]` : ends;
   return r.ports === null ? addrs : `${addrs}:${printPorts(r.ports)}`;
 }
 

@@ -2,9 +2,12 @@
 
 import { CHECKSUM_PARTIAL } from "../../skb/skb.ts";
 import { setU8, setU16 } from "../../wire/bytes.ts";
-import { update16 } from "../../wire/checksum.ts";
+import { fillAt, update16 } from "../../wire/checksum.ts";
+import { dstAt, headerLenOf, pseudo, srcAt } from "../../wire/ip-header.ts";
+import { isKey6 } from "../../wire/ip-key.ts";
 import * as ipv4 from "../../wire/ipv4.ts";
 import { ipv4Of } from "../../wire/ipv4-addr.ts";
+import * as ipv6 from "../../wire/ipv6.ts";
 import * as tcp from "../../wire/tcp.ts";
 import { NF_DROP, NF_INET_FORWARD, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING } from "../hooks.ts";
 import type { NfPacket } from "../packet.ts";
@@ -15,13 +18,14 @@ export type TcpmssTarget = { readonly kind: "TCPMSS"; readonly mss: number };
 
 /** What a SYN without the option stands for (RFC 9293). */
 const DEFAULT_MSS = 536;
+const DEFAULT_MSS6 = 1220;
 const OPTION_LEN = 4;
 
 /** Octets of a segment that fit both ways. */
 function clamp(p: NfPacket): number {
   const forward = p.skb.dst?.mtu ?? 0xffff;
   const back = p.input === null ? 0xffff : p.ns.fib.dst(ipv4Of(p.src)).mtu;
-  return Math.min(forward, back) - ipv4.HEADER_LEN - tcp.HEADER_LEN;
+  return Math.min(forward, back) - headerLenOf(ipv4Of(p.dst)) - tcp.HEADER_LEN;
 }
 
 export const tcpmssTarget: TargetModule<TcpmssTarget> = {
@@ -53,7 +57,7 @@ export const tcpmssTarget: TargetModule<TcpmssTarget> = {
     // Only a bare SYN can take another option; data would have to move.
     const head = tcp.dataOffset(b, th);
     if (p.end - th !== head || head > tcp.MAX_HEADER_LEN - OPTION_LEN || p.end + OPTION_LEN > b.length) return CONTINUE;
-    append(p, th, head, Math.min(mss, DEFAULT_MSS));
+    append(p, th, head, Math.min(mss, isKey6(p.dst) ? DEFAULT_MSS6 : DEFAULT_MSS));
     return CONTINUE;
   },
 };
@@ -75,14 +79,18 @@ function append(p: NfPacket, th: number, head: number, mss: number): void {
   setU16(b, th + head + 2, mss);
   tcp.setDataOffset(b, th, head + OPTION_LEN);
   skb.end += OPTION_LEN;
-  const total = ipv4.totalLen(b, network);
-  ipv4.setTotalLen(b, network, total + OPTION_LEN);
-  ipv4.fillChecksum(b, network);
+  if (isKey6(p.dst)) ipv6.setPayloadLen(b, network, ipv6.payloadLen(b, network) + OPTION_LEN);
+  else {
+    ipv4.setTotalLen(b, network, ipv4.totalLen(b, network) + OPTION_LEN);
+    ipv4.fillChecksum(b, network);
+  }
   if (skb.csum === CHECKSUM_PARTIAL) {
     // The pseudo-header holds the length: its sum grows with it.
     const sum = tcp.checksum(b, th) + OPTION_LEN;
     tcp.setChecksum(b, th, (sum & 0xffff) + (sum >>> 16));
   } else {
-    tcp.fillChecksum4(b, th, head + OPTION_LEN, ipv4.src(b, network), ipv4.dst(b, network));
+    const len = head + OPTION_LEN;
+    const sum = pseudo(srcAt(b, network), dstAt(b, network), ipv4.PROTO_TCP, len);
+    fillAt(b, th + tcp.CHECKSUM, th, len, sum);
   }
 }

@@ -18,6 +18,9 @@ import { Dst, type Route, RT_TABLE_LOCAL, RT_TABLE_MAIN } from "./route.ts";
 /** Decisions that are kept: a table begins small, and grows while it loses decisions that still stand. */
 const CACHE_MIN = 64;
 const CACHE_MAX = 16_384;
+/** Addresses that are known not to be this host's. */
+const STRANGERS = 32;
+const NO_STRANGERS: Int32Array = new Int32Array(0);
 /** How long a learned path MTU holds (ip_rt_mtu_expires), in milliseconds. */
 const PMTU_EXPIRES = 600_000;
 /** The smallest path MTU that is believed (ip_rt_min_pmtu). */
@@ -34,6 +37,9 @@ export class Fib {
   /** Addresses of this host, as signed 32-bit integers; 127.0.0.0/8 is in the table. */
   readonly #locals = new Map<number, number>();
   #gen = 1;
+  /** Addresses that are not this host's, by a hash, as of a generation. */
+  #strangers: Int32Array = NO_STRANGERS;
+  #strangersGen = 0;
 
   /** Whether a decision made earlier still stands. */
   valid(dst: Dst): boolean {
@@ -68,9 +74,20 @@ export class Fib {
     for (const dst of before) if (dst !== null) this.#cache[slotOf(dst.key) & (this.#cache.length - 1)] = dst;
   }
 
-  /** Whether the address is one of this host's interfaces' own. */
+  /** Whether the address is one of this host's interfaces' own. Those that were asked for last and are not are known. */
   isLocal(address: Ipv4Addr): boolean {
-    return this.#locals.has(address | 0);
+    const key = address | 0;
+    const slot = slotOf(key) & (STRANGERS - 1);
+    if (this.#strangers[slot] === key && this.#strangersGen === this.#gen) return false;
+    if (this.#locals.has(key)) return true;
+    if (this.#strangersGen !== this.#gen) {
+      if (this.#strangers.length === 0) this.#strangers = new Int32Array(STRANGERS);
+      else this.#strangers.fill(0);
+      this.#strangersGen = this.#gen;
+    }
+    // 0 stands for none: it is no host's address, and is never kept
+    this.#strangers[slot] = key;
+    return false;
   }
 
   /** The route that a lookup finds, without the cache; `oif` narrows it to one device. */

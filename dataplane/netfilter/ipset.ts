@@ -7,6 +7,7 @@
 import { formatIp, type IpKey, isKey6, key6, network6Key, octets6, parseIp } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import { maskOf, network6 } from "../wire/prefix.ts";
+import { PairTable } from "./pair-table.ts";
 import { parseProtocol, protocolText } from "./services.ts";
 
 export type SetType =
@@ -70,6 +71,8 @@ export class IpSet {
   readonly #flat: (Map<number, Leaf> | null)[];
   /** The same of elements with two addresses: by service, then the first, then the second. */
   readonly #deep: (Map<number, Map<number, Leaf>> | null)[];
+  /** Of hash:ip and hash:ip,port: all elements, if none of them ever ends (null if one does); undefined until it is asked. */
+  #quick: PairTable | null | undefined;
   /** How many elements have each prefix length. */
   readonly #lens: number[];
   /** list:set: its members, in order. */
@@ -150,6 +153,8 @@ export class IpSet {
     const at = deep ? e.b : e.a;
     let leaf = this.#leaf(e);
     const known = leaf?.has(at) === true;
+    if (known || data === null || data.expires !== 0) this.#quick = undefined;
+    else this.#quick?.add(e.service, e.a);
     if (data === null) {
       if (!known || leaf === undefined) return;
       leaf.delete(at);
@@ -205,9 +210,9 @@ export class IpSet {
     if (isKey6(a) !== (whole === WHOLE6)) return false;
     switch (this.type) {
       case "hash:ip":
-        return alive(this.#flat[whole]?.get(0)?.get(a | 0), now);
+        return this.#hasAddress(a | 0, 0, now);
       case "hash:ip,port":
-        return alive(this.#flat[whole]?.get(service)?.get(a | 0), now);
+        return this.#hasAddress(a | 0, service, now);
       case "hash:ip,port,ip":
         return alive(
           this.#deep[whole]
@@ -234,6 +239,25 @@ export class IpSet {
       default:
         return false;
     }
+  }
+
+  #hasAddress(a: number, service: number, now: number): boolean {
+    const quick = this.#quick === undefined ? this.#makeQuick() : this.#quick;
+    return quick === null ? alive(this.#flat[this.#whole]?.get(service)?.get(a), now) : quick.has(service, a);
+  }
+
+  #makeQuick(): PairTable | null {
+    const made = new PairTable();
+    this.#quick = made;
+    for (const [service, leaf] of this.#flat[this.#whole] ?? [])
+      for (const [a, data] of leaf) {
+        if (data.expires !== 0) {
+          this.#quick = null;
+          return null;
+        }
+        made.add(service, a);
+      }
+    return made;
   }
 
   /** Every element with what it carries, expired ones left out. */

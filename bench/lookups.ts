@@ -84,12 +84,12 @@ function measure(engine: Engine, services: number, { samples }: LookupOptions): 
   return metrics;
 }
 
-/** How much more the last of the most Services costs than the first of a hundred. */
+/** How much more the last of the most Services costs than the last of a hundred. */
 function ratios(metrics: readonly Metric[]): Metric[] {
   const first = metrics.filter((m) => m.metric === FIRST_PACKET);
   const most = Math.max(...first.map((m) => Number(m.services)));
   return first
-    .filter((m) => m.services === Math.min(100, most) && m.position === "first")
+    .filter((m) => m.services === Math.min(100, most) && m.position === "last")
     .flatMap((base) => {
       const last = first.find((m) => m.engine === base.engine && m.services === most && m.position === "last");
       if (last === undefined) return [];

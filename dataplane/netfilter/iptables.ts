@@ -11,7 +11,7 @@ import { OptionError } from "./options.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { readRule } from "./rule-shape.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
-import { type Chain, jumpChanges, type Policy, type Rule } from "./rules.ts";
+import { type Chain, difference, jumpChanges, type Policy, type Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
 import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
 import { targetModule } from "./target/registry.ts";
@@ -608,20 +608,44 @@ class Restore {
   }
 }
 
-/** Counters of rules that stayed, where rules were only added behind; otherwise by the same rule in the same order. */
+/** Counters of the rules that stayed: the same rule from the same line, in the same order. */
 function carried(old: Chain, now: Chain, counters: Float64Array | null): Float64Array | null {
   if (counters === null) return null;
   const out = new Float64Array(now.rules.length * 2);
-  let i = 0;
-  for (let k = 0; k < now.rules.length && i < old.rules.length; k++) {
+  const { from, end, oldEnd } = difference(old.rules, now.rules);
+  const behind = now.rules.length - end;
+  if (sameLines(old, 0, now, 0, from) && sameLines(old, oldEnd, now, end, behind)) {
+    out.set(counters.subarray(0, from * 2));
+    out.set(counters.subarray(oldEnd * 2), end * 2);
+    carry(old, from, oldEnd, now, from, end, counters, out);
+  } else carry(old, 0, old.rules.length, now, 0, now.rules.length, counters, out);
+  return out;
+}
+
+function sameLines(old: Chain, oldFrom: number, now: Chain, from: number, count: number): boolean {
+  for (let i = 0; i < count; i++) if (old.lines[oldFrom + i] !== now.lines[from + i]) return false;
+  return true;
+}
+
+function carry(
+  old: Chain,
+  oldFrom: number,
+  oldEnd: number,
+  now: Chain,
+  from: number,
+  end: number,
+  counters: Float64Array,
+  out: Float64Array,
+): void {
+  let i = oldFrom;
+  for (let k = from; k < end && i < oldEnd; k++) {
     let at = i;
-    while (at < old.rules.length && (old.rules[at] !== now.rules[k] || old.lines[at] !== now.lines[k])) at++;
-    if (at >= old.rules.length) continue;
+    while (at < oldEnd && (old.rules[at] !== now.rules[k] || old.lines[at] !== now.lines[k])) at++;
+    if (at >= oldEnd) continue;
     out[k * 2] = counters[at * 2] ?? 0;
     out[k * 2 + 1] = counters[at * 2 + 1] ?? 0;
     i = at + 1;
   }
-  return out;
 }
 
 function leadsTo(r: Rule, chain: string): boolean {

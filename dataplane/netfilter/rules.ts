@@ -209,8 +209,14 @@ function countJumps(into: Map<string, number>, rules: readonly Rule[], from: num
   }
 }
 
-/** Where two lists of rules differ: from `from` to before `end` and `oldEnd`. */
-function difference(old: readonly Rule[], now: readonly Rule[]): { from: number; end: number; oldEnd: number } {
+/** Where two lists differ: from `from` to before `end`, in the old one to before `oldEnd`. */
+export type Difference = { readonly from: number; readonly end: number; readonly oldEnd: number };
+
+/** The last lists that were compared: a change asks several times, and lists are long. Lists never change. */
+let compared: { readonly old: readonly Rule[]; readonly now: readonly Rule[]; readonly by: Difference } | null = null;
+
+export function difference(old: readonly Rule[], now: readonly Rule[]): Difference {
+  if (compared !== null && compared.old === old && compared.now === now) return compared.by;
   let end = now.length;
   let oldEnd = old.length;
   const short = Math.min(end, oldEnd);
@@ -220,8 +226,13 @@ function difference(old: readonly Rule[], now: readonly Rule[]): { from: number;
     end--;
     oldEnd--;
   }
-  return { from, end, oldEnd };
+  const by = { from, end, oldEnd };
+  compared = short < COMPARED_MIN ? null : { old, now, by };
+  return by;
 }
+
+/** Shorter lists are compared again each time. */
+const COMPARED_MIN = 64;
 
 /** How many more jumps lead to each chain, after one list of rules takes the place of another. */
 export function jumpChanges(old: readonly Rule[], now: readonly Rule[]): ReadonlyMap<string, number> {

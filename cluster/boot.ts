@@ -220,15 +220,11 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   };
 }
 
-/** userspace mode has one family, whichever; ipvs and nftables have IPv4. */
+/** userspace mode has one family, whichever that is. */
 function checkProxyMode(mode: ProxyMode, serviceCidrs: CidrPair): void {
-  const refuse = (expected: string): never => {
-    throw new InputError({ file: "settings", line: 0, field: "proxyMode", found: mode, expected });
-  };
-  if (mode === "userspace" && serviceCidrs.length > 1)
-    refuse("iptables, ipvs or nftables: Services have two families, and userspace mode served one");
-  if ((mode === "ipvs" || mode === "nftables") && familiesOf(serviceCidrs).includes(6))
-    refuse("iptables, there are IPv6 Services");
+  if (mode !== "userspace" || serviceCidrs.length < 2) return;
+  const expected = "iptables, ipvs or nftables: Services have two families, and userspace mode served one";
+  throw new InputError({ file: "settings", line: 0, field: "proxyMode", found: mode, expected });
 }
 
 /** A manifest may give again what the cluster has by itself, such as the namespace default. */

@@ -23,7 +23,7 @@ import { InputError } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
 import { deliver, type Flow, familyOfFlow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import { Track } from "../trace/tracer.ts";
-import type { ProxyConfig, ProxyMode } from "./config.ts";
+import type { ProxyConfig } from "./config.ts";
 import { KubeProxy } from "./kube-proxy.ts";
 import type { ProxyNode } from "./mode.ts";
 
@@ -84,13 +84,7 @@ export class FlowEvaluator {
     const { podCidrs, name, zone } = node;
     const ips = node.ips.length > 0 ? node.ips : [SOME_ADDRESS];
     // userspace mode has one family, that of the node's primary address.
-    const served: Record<ProxyMode, readonly Family[]> = {
-      iptables: [4, 6],
-      ipvs: [4],
-      nftables: [4],
-      userspace: [familyOf(ips[0] ?? "")],
-    };
-    const families = served[config.mode];
+    const families: readonly Family[] = config.mode === "userspace" ? [familyOf(ips[0] ?? "")] : [4, 6];
     const proxy = new KubeProxy({ ...options, families });
     const described = nodeObject({ name, ips, podCidrs, ...(zone && { zone }) });
     for (const object of [described, ...objects])
@@ -127,7 +121,7 @@ export class FlowEvaluator {
   #checkFamily(flow: Flow): void {
     const [only, other] = this.#families;
     if (other !== undefined || familyOfFlow(flow) === only) return;
-    const why = this.#proxy === null ? "the rules are" : `${this.#config.mode} mode is`;
+    const why = this.#proxy === null ? "the rules are" : "userspace mode is";
     const expected = `an IPv${only} flow: ${why} of one family here`;
     throw new InputError({ file: "flow", line: 0, field: "family", found: formatFlow(flow), expected });
   }

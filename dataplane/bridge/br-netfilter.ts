@@ -123,7 +123,7 @@ export function bridgeForward(bridge: Bridge, target: BridgePort, skb: Skb): boo
   skb.data = skb.network;
   skb.pktType = PACKET_HOST;
   if (!pass(ns, NF_INET_FORWARD, skb, br, br)) return false;
-  if (!six && ns.ipvs !== null && !ns.ipvs.forward(ns, skb)) return false;
+  if (ns.ipvs !== null && !ns.ipvs.forward(ns, skb)) return false;
   if (!pass(ns, NF_INET_POST_ROUTING, skb, br, br)) return false;
   skb.data = skb.mac;
   skb.pktType = pktType;

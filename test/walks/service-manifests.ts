@@ -42,12 +42,9 @@ export const ADDRESSES: Readonly<Record<Family, Addresses>> = {
 export type WalkCase = { readonly mode: ProxyMode; readonly family: Family };
 type NamedCase = readonly [name: string, walk: WalkCase];
 
-/** Every mode in each family that it serves on the emulator. */
+/** Every mode in each family. */
 export const WALK_CASES: readonly NamedCase[] = (["iptables", "ipvs", "nftables", "userspace"] as const).flatMap(
-  (mode) =>
-    (mode === "iptables" ? ([4, 6] as const) : ([4] as const)).map(
-      (family): NamedCase => [`${mode} mode, IPv${family}`, { mode, family }],
-    ),
+  (mode) => ([4, 6] as const).map((family): NamedCase => [`${mode} mode, IPv${family}`, { mode, family }]),
 );
 
 /** A cluster whose primary family is this one; for IPv6 a dual-stack one where the mode serves two. */

@@ -90,7 +90,7 @@ describe("settings of ipvs mode alone", () => {
   });
 });
 
-describe.each([4] as const)("settings of nftables mode alone, IPv%d", (family) => {
+describe.each([4, 6] as const)("settings of nftables mode alone, IPv%d", (family) => {
   it("ClusterIPs: another port is refused, an address that no Service has is dropped", async () => {
     const cluster = await clusterWith({ mode: "nftables", family }, {});
     const clusterIp = cluster.store.get("Service", "default", "both")?.spec.clusterIP ?? "";

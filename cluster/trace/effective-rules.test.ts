@@ -41,4 +41,40 @@ describe("effectiveRules", () => {
     const policy = rule("FORWARD", 0, "policy DROP", "filter");
     expect(effectiveRules([rule("FORWARD", 1, "-j EMPTY", "filter"), policy])).toEqual([policy]);
   });
+
+  it("keeps the way of nftables to a DNAT, with what maps gave, and leaves out checks that came to nothing", () => {
+    const nft = (chain: string, number: number, text: string): TracedRule =>
+      rule(chain, number, text, "ip6 kube-proxy");
+    const check = nft("filter-prerouting-pre-dnat", 1, "ct state new jump firewall-check");
+    const [base, ...way] = [
+      nft("nat-prerouting", 1, "jump services"),
+      nft("services", 1, "ip6 daddr . meta l4proto . th dport vmap @service-ips ► goto service-A-d/web/tcp/"),
+      nft("service-A-d/web/tcp/", 1, "ip6 daddr fd00:96::9 ip6 saddr != fd00::/56 jump mark-for-masquerade"),
+      nft("mark-for-masquerade", 1, "meta mark set meta mark or 0x4000"),
+      nft("service-A-d/web/tcp/", 2, "numgen random mod 1 vmap { 0 : goto endpoint-B } ► goto endpoint-B"),
+      nft("endpoint-B", 2, "meta l4proto tcp dnat to [fd00::5]:8080"),
+    ] as [TracedRule, ...TracedRule[]];
+    expect(effectiveRules([check, base, ...way])).toEqual(way);
+  });
+
+  it("keeps what nftables drops or refuses, by a rule, a map or a policy", () => {
+    const nft = (chain: string, number: number, text: string): TracedRule => rule(chain, number, text, "ip kube-proxy");
+    const jump = nft("filter-forward", 1, "ct state new jump service-endpoints-check");
+    const map = nft(
+      "service-endpoints-check",
+      1,
+      "ip daddr . meta l4proto . th dport vmap @no-endpoint-services ► drop",
+    );
+    expect(effectiveRules([jump, map])).toEqual([map]);
+    const refused = nft(
+      "cluster-ips-check",
+      1,
+      'ip daddr @cluster-ips reject comment "Reject traffic to invalid ports"',
+    );
+    expect(effectiveRules([nft("filter-forward", 2, "ct state new jump cluster-ips-check"), refused])).toEqual([
+      refused,
+    ]);
+    const back = nft("masquerading", 1, "meta mark and 0x4000 == 0 return");
+    expect(effectiveRules([nft("nat-postrouting", 1, "jump masquerading"), back])).toEqual([]);
+  });
 });

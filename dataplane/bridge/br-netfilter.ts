@@ -19,6 +19,7 @@ import * as ethernet from "../wire/ethernet.ts";
 import { dstAt } from "../wire/ip-header.ts";
 import { isKey6 } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
+import * as ipv6 from "../wire/ipv6.ts";
 import type { Bridge, BridgePort } from "./bridge.ts";
 
 const CONNECTED = NUD_REACHABLE | NUD_PERMANENT | NUD_NOARP;
@@ -44,8 +45,8 @@ export function bridgePrerouting(bridge: Bridge, port: BridgePort, frame: Skb): 
     drop(ns, skb, bad);
     return null;
   }
-  if (!six && ns.nf?.tracking && ipv4.isFragment(skb.buf, skb.network)) {
-    const whole = ns.reassembler.add(skb);
+  if (isTracked(ns, six) && isFragment(skb, six)) {
+    const whole = six ? ns.reassembler6.add(skb, false) : ns.reassembler.add(skb);
     if (whole === null) return null;
     skb = whole;
     skb.data = skb.mac;
@@ -65,6 +66,15 @@ export function bridgePrerouting(bridge: Bridge, port: BridgePort, frame: Skb): 
   skb.pktType = pktType;
   if (dstAt(skb.buf, skb.network) !== before && !rewritten(port, br, skb)) return null;
   return skb;
+}
+
+function isTracked(ns: NetNs, six: boolean): boolean {
+  return (six ? ns.nf6 : ns.nf)?.tracking === true;
+}
+
+function isFragment(skb: Skb, six: boolean): boolean {
+  const { buf: b, network: at } = skb;
+  return six ? ipv6.fragmentHeader(b, at, skb.end) >= 0 : ipv4.isFragment(b, at);
 }
 
 /** DNAT changed where the packet goes: to a neighbour on this bridge, or up to be routed. */

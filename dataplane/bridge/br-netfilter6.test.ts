@@ -6,8 +6,10 @@ import { A, B, tryConnect } from "../ip6/testing.ts";
 import { saveRules } from "../netfilter/restore-op.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
+import { openEcho } from "../sock/echo.ts";
 import { ANY } from "../sock/port-table.ts";
 import { TcpListener } from "../sock/tcp.ts";
+import { ipKey } from "../wire/ip-key.ts";
 
 const SERVICE = "fd00:96::1";
 
@@ -74,6 +76,30 @@ describe("br_netfilter for IPv6", () => {
     expect(tryConnect(host, A, "fd00:5::b", 82)).toBe("nothing");
     const seen = /\[(\d+):\d+\] -A FORWARD .*physdev/.exec(saveRules(host.root, true, "ipv6"))?.[1];
     expect(Number(seen)).toBeGreaterThan(2);
+  });
+
+  it("puts fragments together for conntrack, and cuts them again as they came", () => {
+    const host = bridged();
+    rules(
+      host,
+      "filter",
+      "-A FORWARD -m conntrack --ctstate INVALID -j DROP",
+      "-A FORWARD -m length --length 3000:4000",
+    );
+    let got = 0;
+    const echo = openEcho(host.netns(A), ipKey("fd00:5::b"), {
+      reply: (_seq, _from, _ttl, _b, _off, len) => {
+        got = len;
+      },
+      error: () => {},
+    });
+    expect(echo.send(ipKey("fd00:5::b"), 1, new Uint8Array(3000), {})).toBe(true);
+    host.world.loop.run({ deadline: host.world.loop.time + 2_000 });
+    expect(got).toBe(3000);
+    // Request and reply, each seen whole.
+    expect(saveRules(host.root, true, "ipv6")).toMatch(/\[2:6096\] -A FORWARD -m length --length 3000:4000/);
+    host.world.loop.run();
+    expect(host.world.pool.live).toBe(0);
   });
 
   it("translates between neighbours on the bridge: the frame goes on to who the address is now", () => {

@@ -6,6 +6,7 @@
  */
 import type { Driver, NetDev, RxHandler } from "../dev/netdev.ts";
 import { fragment } from "../ip/fragment.ts";
+import { fragment6 } from "../ip6/fragment.ts";
 import { NF_INET_FORWARD, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
@@ -290,14 +291,18 @@ export class Bridge implements Driver {
     else target.dev.transmit(skb);
   }
 
-  /** A frame above the port's MTU: br_netfilter cuts IPv4 packets, others may be longer by a VLAN tag. */
+  /**
+   * A frame above the port's MTU: br_netfilter cuts IPv4 packets, and again what came in pieces, others may be longer by a
+   * VLAN tag.
+   */
   #long(ns: NetNs, target: BridgePort, skb: Skb): void {
     const dev = target.dev;
-    const filtered = skb.protocol === ethernet.ETH_P_IP && ns.sysctls.bridgeNfCallIptables;
-    if (filtered && !ipv4.dontFragment(skb.buf, skb.network)) {
+    const filtered = isFiltered(ns, skb);
+    const six = skb.protocol === ethernet.ETH_P_IPV6;
+    if (filtered && (six ? skb.fragMaxSize !== 0 : !ipv4.dontFragment(skb.buf, skb.network))) {
       const header = skb.buf.slice(skb.data, skb.network);
       const size = skb.fragMaxSize === 0 ? dev.mtu : Math.min(dev.mtu, skb.fragMaxSize);
-      for (const part of fragment(ns, skb, size)) {
+      for (const part of (six ? fragment6 : fragment)(ns, skb, size)) {
         part.data -= header.length;
         part.mac = part.data;
         part.buf.set(header, part.data);

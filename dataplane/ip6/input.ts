@@ -34,6 +34,7 @@ export function ip6Receive(ns: NetNs, skb: Skb): void {
   if (skb.sabotage) {
     // The bridge has checked the header and run PREROUTING.
     skb.sabotage = false;
+    skb.fragMaxSize = 0;
     route(ns, skb, dev);
     return;
   }

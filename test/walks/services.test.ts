@@ -87,6 +87,9 @@ describe.each(WALK_CASES)("Services in %s", (_name, { mode: proxyMode, family })
   it("ClusterIP: every ready endpoint, the client's address kept", async () => {
     expect(await reach("pod/c3", "svc/both:web")).toEqual(inMode(BOTH));
     expect(await reach("node/node-3", "svc/both:web")).toEqual(BOTH_MASQ);
+    // A trace names the Service behind what sent the packet on.
+    const { hops } = (await cluster.trace("pod/c3", "svc/both:web")).result;
+    expect(hops.map((h) => h.rule?.origin ?? "").join()).toContain("Service default/both, services.yaml:");
   });
 
   it("the same port number for three protocols", async () => {

@@ -62,6 +62,8 @@ export class Conn implements CtEntry {
   /** Its neighbours among connections of one source that were translated (nat-source.ts). */
   nextOfSource: Conn | null = null;
   lastOfSource: Conn | null = null;
+  /** SCTP: what tags packets bear; see ct-sctp.ts. */
+  sctp: SctpSides | null = null;
 
   /** Begins anew, as a connection that is not confirmed. `zone` as `skb.ctZone`. */
   begin(id: number, src: number, dst: number, ports: number, replyPorts: number, proto: number, zone: number): void {
@@ -83,6 +85,7 @@ export class Conn implements CtEntry {
     this.slot = -1;
     this.begun = 0;
     this.tcp = null;
+    this.sctp = null;
   }
 
   get confirmed(): boolean {
@@ -117,4 +120,15 @@ export type TcpSides = {
   lastEnd: number;
   lastWin: number;
   retrans: number;
+};
+
+/** Both ends of an SCTP association (struct ip_ct_sctp), by direction. */
+export type SctpSides = {
+  /** The verification tag that packets bear; 0 while it is not known. Signed 32-bit integers. */
+  readonly tags: [number, number];
+  /** Whether there was an INIT, and the association is not open yet. */
+  inits: [boolean, boolean];
+  /** A heartbeat bore another tag, and where it went. */
+  strange: boolean;
+  strangeDir: number;
 };

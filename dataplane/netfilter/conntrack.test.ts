@@ -220,25 +220,82 @@ describe("ICMP", () => {
 });
 
 describe("SCTP and others", () => {
-  const chunk = (spec: PacketSpec, type: number): PacketSpec => ({ ...spec, proto: "sctp", chunk: type });
+  /** Tags: what comes back bears 1, which the INIT announced, and what goes out 2. */
+  const out = (chunk: number, more: PacketSpec = {}): PacketSpec => ({ ...OUT, proto: "sctp", chunk, tag: 2, ...more });
+  const back = (chunk: number, more: PacketSpec = {}): PacketSpec => ({
+    ...BACK,
+    proto: "sctp",
+    chunk,
+    tag: 1,
+    ...more,
+  });
+  const open = (): void => {
+    pass(out(sctp.INIT, { tag: 0, initTag: 1 }));
+    pass(back(sctp.INIT_ACK, { initTag: 2 }));
+    pass(out(sctp.COOKIE_ECHO));
+    pass(back(sctp.COOKIE_ACK));
+  };
 
   it("follows an association from INIT to its end", () => {
-    expect(pass(chunk(OUT, sctp.INIT))).toBe("NEW");
+    expect(pass(out(sctp.INIT, { tag: 0, initTag: 1 }))).toBe("NEW");
+    expect(state()).toBe("CLOSED");
+    expect(pass(back(sctp.INIT_ACK, { initTag: 2 }))).toBe("ESTABLISHED");
     expect(state()).toBe("COOKIE_WAIT");
-    expect(pass(chunk(BACK, sctp.INIT_ACK))).toBe("ESTABLISHED");
-    pass(chunk(OUT, sctp.COOKIE_ECHO));
+    pass(out(sctp.COOKIE_ECHO));
     expect(state()).toBe("COOKIE_ECHOED");
-    pass(chunk(BACK, sctp.COOKIE_ACK));
+    pass(back(sctp.COOKIE_ACK));
     expect(state()).toBe("ESTABLISHED");
     expect(dump()[0]).toContain("[ASSURED]");
-    pass(chunk(OUT, sctp.SHUTDOWN));
-    pass(chunk(BACK, sctp.SHUTDOWN_ACK));
-    pass(chunk(OUT, sctp.SHUTDOWN_COMPLETE));
+    pass(out(sctp.SHUTDOWN));
+    pass(back(sctp.SHUTDOWN_ACK));
+    pass(out(sctp.SHUTDOWN_COMPLETE));
     expect(state()).toBe("CLOSED");
   });
 
-  it("finds data without an association invalid", () => {
-    expect(pass(chunk(OUT, sctp.DATA))).toBe("INVALID");
+  it.each([
+    ["an INIT that bears a tag", out(sctp.INIT, { tag: 5 })],
+    ["data without an association", out(sctp.DATA)],
+    ["an abort without an association", out(sctp.ABORT)],
+  ])("finds %s invalid", (_, spec) => {
+    expect(pass(spec)).toBe("INVALID");
+    expect(dump()).toEqual([]);
+  });
+
+  it.each([
+    ["data", out(sctp.DATA, { tag: 9 })],
+    ["data of the other direction's tag", out(sctp.DATA, { tag: 1 })],
+    ["an abort", back(sctp.ABORT, { tag: 2 })],
+    ["an abort with the T flag", back(sctp.ABORT, { tag: 1, chunkFlags: 1 })],
+    ["the echo of another cookie", out(sctp.COOKIE_ECHO, { tag: 9 })],
+  ])("finds %s with a wrong tag invalid", (_, spec) => {
+    open();
+    expect(pass(spec)).toBe("INVALID");
+    expect(state()).toBe("ESTABLISHED");
+    expect(pass(out(sctp.DATA))).toBe("ESTABLISHED");
+  });
+
+  it("takes an abort that bears the receiver's tag and says so", () => {
+    open();
+    expect(pass(back(sctp.ABORT, { tag: 2, chunkFlags: 1 }))).toBe("ESTABLISHED");
+    expect(state()).toBe("CLOSED");
+  });
+
+  it("takes up the tags of an association that began anew elsewhere, by its heartbeats", () => {
+    open();
+    expect(pass(out(sctp.HEARTBEAT, { tag: 7 }))).toBe("ESTABLISHED");
+    expect(pass(back(sctp.HEARTBEAT_ACK, { tag: 8 }))).toBe("ESTABLISHED");
+    expect(pass(back(sctp.DATA, { tag: 1 }))).toBe("INVALID");
+    expect(pass(back(sctp.DATA, { tag: 8 }))).toBe("ESTABLISHED");
+    expect(pass(out(sctp.HEARTBEAT, { tag: 7 }))).toBe("ESTABLISHED");
+    expect(pass(out(sctp.DATA, { tag: 7 }))).toBe("ESTABLISHED");
+  });
+
+  it("follows another path, which begins with a heartbeat", () => {
+    expect(pass(out(sctp.HEARTBEAT))).toBe("NEW");
+    expect(state()).toBe("HEARTBEAT_SENT");
+    expect(pass(back(sctp.HEARTBEAT_ACK))).toBe("ESTABLISHED");
+    expect(state()).toBe("ESTABLISHED");
+    expect(pass(back(sctp.DATA, { tag: 3 }))).toBe("INVALID");
   });
 
   it("tracks an unknown protocol by its addresses", () => {

@@ -47,7 +47,7 @@ describe("DNAT", () => {
     expect(pass(spec)).toBe("10.0.0.2:5000 → 10.1.0.9:8080");
     const answer = { proto, src: "10.1.0.9", dst: "10.0.0.2", sport: 8080, dport: 5000, payload: 5 } as const;
     const back: PacketSpec =
-      proto === "sctp" ? { ...answer, chunk: 2 } : { ...answer, flags: tcp.SYN | tcp.ACK, ack: 6 };
+      proto === "sctp" ? { ...answer, chunk: 2, tag: 1 } : { ...answer, flags: tcp.SYN | tcp.ACK, ack: 6 };
     expect(pass(back, "eth1", "eth0")).toBe("10.96.0.1:80 → 10.0.0.2:5000");
   });
 

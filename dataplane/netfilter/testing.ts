@@ -5,7 +5,7 @@ import type { NetNs } from "../netns/netns.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import type { Skb } from "../skb/skb.ts";
 import type { PacketTrace, TracedRule, TraceStep } from "../skb/trace.ts";
-import { copy } from "../wire/bytes.ts";
+import { copy, setU32 } from "../wire/bytes.ts";
 import { fillAt } from "../wire/checksum.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import { headerLenOf, pseudo } from "../wire/ip-header.ts";
@@ -36,8 +36,11 @@ export type PacketSpec = {
   readonly type?: number;
   readonly code?: number;
   readonly id?: number;
-  /** First SCTP chunk. */
+  /** The SCTP chunk, its flags, the packet's verification tag, and the tag that an INIT or INIT ACK announces. */
   readonly chunk?: number;
+  readonly chunkFlags?: number;
+  readonly tag?: number;
+  readonly initTag?: number;
   readonly payload?: number | Uint8Array;
   readonly ttl?: number;
   readonly tos?: number;
@@ -75,6 +78,19 @@ function writeIpv6(skb: Skb, proto: number, src: IpKey, dst: IpKey, spec: Packet
   const [next, extra] = skb.transport > at + ipv6.HEADER_LEN ? [ipv6.NEXT_FRAGMENT, spec.fragment ?? 0] : [proto, 0];
   ipv6.write(b, at, payload, next, spec.ttl ?? 64, octets6(src), octets6(dst), spec.tos ?? 0, 0);
   if (extra > 0) b.set([proto, 0, extra >> 8, extra & 0xf8, 0, 0, 0, 1], at + ipv6.HEADER_LEN);
+}
+
+/** Octets behind the head of an INIT and an INIT ACK (RFC 9260 section 3.3.2). */
+const INIT_LEN = 16;
+
+/** A chunk, with so many octets of payload to follow. Answers its length without them. */
+function writeChunk(b: Uint8Array, at: number, spec: PacketSpec, payload: number): number {
+  const type = spec.chunk ?? sctp.INIT;
+  const len = 4 + (type === sctp.INIT || type === sctp.INIT_ACK ? INIT_LEN : 0);
+  b.fill(0, at, at + len);
+  b.set([type, spec.chunkFlags ?? 0, 0, len + payload], at);
+  if (len > 4) setU32(b, at + 4, spec.initTag ?? 1);
+  return len;
 }
 
 export class Bench {
@@ -140,8 +156,8 @@ export class Bench {
       b.fill(0, th, th + sctp.MIN_LEN);
       sctp.setSrcPort(b, th, ports.srcPort);
       sctp.setDstPort(b, th, ports.dstPort);
-      b.set([spec.chunk ?? sctp.INIT, 0, 0, 4], th + len);
-      len += 4;
+      sctp.setVerificationTag(b, th, spec.tag ?? 0);
+      len += writeChunk(b, th + len, spec, payload.length);
     }
     copy(b, th + len, payload, 0, payload.length);
     len += payload.length;

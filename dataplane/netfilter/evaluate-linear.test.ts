@@ -83,7 +83,7 @@ describe("matches", () => {
     ["-m string --algo kmp --icase --string ABC", { payload: text("xaBcx") }, { payload: text("ab") }],
     ['-m string --algo bm ! --hex-string "|00ff|"', { payload: text("x") }, { payload: Uint8Array.of(1, 0, 255) }],
     ["-m string --algo bm --string b --from 30", { payload: text("..b") }, { payload: text(".b.") }],
-    ["-m string --algo bm --string b --to 29", { payload: text(".b.") }, { payload: text("..b") }],
+    ["-m string --algo bm --string b --to 30", { payload: text(".b.") }, { payload: text("..b") }],
     ["-m policy --dir in --pol none -p udp", {}, { proto: "tcp" }],
     ["-m nfacct --nfacct-name n -p udp", {}, { proto: "tcp" }],
     ["-p sctp ! --chunk-types only INIT", { proto: "sctp", chunk: 3 }, { proto: "sctp" }],

@@ -12,7 +12,7 @@ const matches = new Map<string, Match>();
 
 export function parseMatch(module: MatchModule<Match>, options: Options): Match {
   if (module.name === "comment") return module.parse(options);
-  const key = `${module.name} ${options.proto}${options.given}`;
+  const key = `${options.six ? 6 : 4} ${module.name} ${options.proto}${options.given}`;
   const known = matches.get(key);
   if (known !== undefined) return known;
   const match = module.parse(options);

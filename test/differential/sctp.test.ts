@@ -120,7 +120,7 @@ describe("SCTP associations", () => {
           const linux = await lab.run("iptables-nft", text, frames, ours.frames.length);
           expect(compareOutcomes(linux, ours)).toBe("");
         }),
-        { numRuns: RUNS },
+        { numRuns: RUNS, endOnFailure: true },
       );
     } finally {
       await lab.close();

@@ -75,8 +75,8 @@ export const stringMatch: MatchModule<StringMatch> = {
     `${m.to === LAST ? "" : ` --to ${m.to}`}${m.icase ? " --icase" : ""}`,
   test(m, p) {
     const { b, network } = p;
-    // A find may begin up to and at `to`, counted from the IP header.
-    const last = Math.min(p.end - m.pattern.length, network + m.to);
+    // It must end before `to`, counted from the IP header.
+    const last = Math.min(p.end, network + m.to) - m.pattern.length;
     for (let at = network + m.from; at <= last; at++) {
       let i = 0;
       while (i < m.pattern.length) {

@@ -55,129 +55,107 @@ export class IndexedEvaluator {
     const { arena } = code;
     const { src, dst, proto } = p;
     let slot = base.slot === 0 ? code.slotOf(base) : base.slot;
-    let block = (arena.blocks[slot] as number) || code.write(slot);
-    let words = arena.words;
-    let length = words[block] as number;
-    let state = base;
-    let index: ChainIndex | null = null;
-    let records = words;
-    let first = block + HEAD;
     let depth = 0;
     let last = -1;
-    if (length < 0) {
-      index = indexOf(base.chain) as ChainIndex;
-      length = base.chain.rules.length;
-      records = index.records;
-      first = 0;
-      this.#enter(index, p, 0);
-    }
     /** The states of the packet's connection, once a rule asked for them. */
     let states = 0;
     let examined = 0;
     let linear = 0;
     let verdict: number = NF_ACCEPT;
+    // One turn a chain: entered, or gone back to behind the rule that led away from it.
     walk: for (;;) {
-      const i = index === null ? last + 1 : this.#next(index, p, depth, last);
-      if (i >= length) {
-        linear += length - 1 - last;
-        if (depth === 0) {
-          verdict = policy(table, base, p);
-          break;
-        }
-        depth--;
-        slot = this.#slots[depth] as number;
-        last = this.#last[depth] as number;
-        block = (arena.blocks[slot] as number) || code.write(slot);
-        words = arena.words;
-        records = words;
-        length = words[block] as number;
-        first = block + HEAD;
-        index = null;
-        if (length < 0) {
-          state = arena.owners[slot] as ChainState;
-          index = indexOf(state.chain) as ChainIndex;
-          length = state.chain.rules.length;
-          records = index.records;
-          first = 0;
-        }
-        continue;
-      }
-      linear += i - last;
-      examined++;
-      last = i;
-      const at = first + i * RECORD;
-      const head = records[at + R_HEAD] as number;
-      if ((head & H_SLOW) !== 0) {
-        if (!matches(ruleAt(code, slot, i), p)) {
-          if (!p.hotdrop) continue;
-          verdict = NF_DROP;
-          break;
-        }
-      } else {
-        if (!headerMatches(records, at, head, src, dst, proto)) continue;
-        const match = (head >> MATCH_SHIFT) & 15;
-        if (match === M_STATE) {
-          if (states === 0) states = stateBits(p);
-          if ((((records[at + R_MATCH] as number) & states) !== 0) === ((head & H_NOT) !== 0)) continue;
-        } else if (match === M_SET) {
-          if (code.inSet(records[at + R_MATCH] as number, p) === ((head & H_NOT) !== 0)) continue;
-        } else if (match !== M_NONE && !matchHolds(records, at + R_MATCH, match, (head & H_NOT) !== 0, p)) continue;
-      }
-      if (index === null) {
-        const c = countersAt(block, length) + i * 2;
-        const doubles = arena.doubles;
-        doubles[c] = (doubles[c] as number) + 1;
-        doubles[c + 1] = (doubles[c + 1] as number) + p.end - p.network;
-      } else {
-        state.count(i, p.end - p.network);
-      }
-      if (p.traced !== null) report(table, slot, i, p);
-      switch (head & H_ACTION) {
-        case DO_NOTHING:
-          continue;
-        case DO_ACCEPT:
-          break walk;
-        case DO_DROP:
-          verdict = NF_DROP;
-          break walk;
-        case DO_RETURN:
-          // As if the chain ended here, with nothing more looked at.
-          last = length - 1;
-          index = null;
-          continue;
-        case DO_TARGET: {
-          const answer = runRecord(records, at + R_TARGET, (head >> TARGET_SHIFT) & 7, code, slot, i, p);
-          // A packet may be one without a connection after that.
-          states = 0;
-          if (answer === CONTINUE) continue;
-          verdict = answer;
-          break walk;
-        }
-        case DO_JUMP:
-          if (depth === DEPTH) {
-            verdict = NF_DROP;
-            break walk;
-          }
-          this.#slots[depth] = slot;
-          this.#last[depth] = i;
-          depth++;
-      }
-      slot = index === null ? (records[at + R_JUMP] as number) : (state.jumps?.[i] ?? 0);
-      if (slot === 0) slot = resolve(table, index === null ? (words[block + 1] as number) : state.slot, i, at);
-      block = (arena.blocks[slot] as number) || code.write(slot);
-      words = arena.words;
-      records = words;
-      length = words[block] as number;
-      first = block + HEAD;
-      index = null;
-      last = -1;
+      const block = (arena.blocks[slot] as number) || code.write(slot);
+      const { words } = arena;
+      let length = words[block] as number;
+      let index: ChainIndex | null = null;
+      let records = words;
+      let first = block + HEAD;
+      let state: ChainState | null = null;
       if (length < 0) {
         state = arena.owners[slot] as ChainState;
         index = indexOf(state.chain) as ChainIndex;
         length = state.chain.rules.length;
         records = index.records;
         first = 0;
-        this.#enter(index, p, depth);
+        if (last < 0) this.#enter(index, p, depth);
+      }
+      for (;;) {
+        const i = index === null ? last + 1 : this.#next(index, p, depth, last);
+        if (i >= length) {
+          linear += length - 1 - last;
+          if (depth === 0) {
+            verdict = policy(table, base, p);
+            break walk;
+          }
+          depth--;
+          slot = this.#slots[depth] as number;
+          last = this.#last[depth] as number;
+          continue walk;
+        }
+        linear += i - last;
+        examined++;
+        last = i;
+        const at = first + i * RECORD;
+        const head = records[at + R_HEAD] as number;
+        if ((head & H_SLOW) !== 0) {
+          if (!matches(ruleAt(code, slot, i), p)) {
+            if (!p.hotdrop) continue;
+            verdict = NF_DROP;
+            break walk;
+          }
+        } else {
+          if (!headerMatches(records, at, head, src, dst, proto)) continue;
+          const match = (head >> MATCH_SHIFT) & 15;
+          if (match === M_STATE) {
+            if (states === 0) states = stateBits(p);
+            if ((((records[at + R_MATCH] as number) & states) !== 0) === ((head & H_NOT) !== 0)) continue;
+          } else if (match === M_SET) {
+            if (code.inSet(records[at + R_MATCH] as number, p) === ((head & H_NOT) !== 0)) continue;
+          } else if (match !== M_NONE && !matchHolds(records, at + R_MATCH, match, (head & H_NOT) !== 0, p)) continue;
+        }
+        if (state === null) {
+          const c = countersAt(block, length) + i * 2;
+          const { doubles } = arena;
+          doubles[c] = (doubles[c] as number) + 1;
+          doubles[c + 1] = (doubles[c + 1] as number) + p.end - p.network;
+        } else {
+          state.count(i, p.end - p.network);
+        }
+        if (p.traced !== null) report(table, slot, i, p);
+        switch (head & H_ACTION) {
+          case DO_NOTHING:
+            continue;
+          case DO_ACCEPT:
+            break walk;
+          case DO_DROP:
+            verdict = NF_DROP;
+            break walk;
+          case DO_RETURN:
+            // As if the chain ended here, with nothing more looked at.
+            last = length - 1;
+            index = null;
+            continue;
+          case DO_TARGET: {
+            const answer = runRecord(records, at + R_TARGET, (head >> TARGET_SHIFT) & 7, code, slot, i, p);
+            // A packet may be one without a connection after that.
+            states = 0;
+            if (answer === CONTINUE) continue;
+            verdict = answer;
+            break walk;
+          }
+          case DO_JUMP:
+            if (depth === DEPTH) {
+              verdict = NF_DROP;
+              break walk;
+            }
+            this.#slots[depth] = slot;
+            this.#last[depth] = i;
+            depth++;
+        }
+        const to = state === null ? (records[at + R_JUMP] as number) : (state.jumps?.[i] ?? 0);
+        slot = to === 0 ? resolve(table, slot, i, at) : to;
+        last = -1;
+        continue walk;
       }
     }
     p.examined += examined;

@@ -1,6 +1,6 @@
 /** The network tools of `podwire exec`: ping, curl, wget and nslookup, as a pod's user knows their output. */
 import type { NetNs } from "../../dataplane/netns/netns.ts";
-import { openEcho } from "../../dataplane/sock/echo.ts";
+import { PingSocket } from "../../dataplane/sock/ping.ts";
 import * as icmpv6 from "../../dataplane/wire/icmpv6.ts";
 import { formatIp, type IpKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
 import { type Family, parseIp as parseApiIp } from "../api/ip.ts";
@@ -97,7 +97,7 @@ function ping(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   for (let seq = 1; seq <= count; seq++) {
     const sentAt = loop.time;
     let done = false;
-    const socket = openEcho(ns, target, {
+    const socket = new PingSocket(ns, target, {
       reply(n, from, hops, _b, _off, len) {
         done = true;
         received++;

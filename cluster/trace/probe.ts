@@ -1,7 +1,7 @@
 /** Sends one real packet from a namespace and watches it: a TCP connection attempt, a datagram, or an echo request. */
 import { encode } from "dns-packet";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
-import { openEcho } from "../../dataplane/sock/echo.ts";
+import { PingSocket } from "../../dataplane/sock/ping.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { SctpAssociation } from "../../dataplane/sock/sctp.ts";
 import { TcpSocket } from "../../dataplane/sock/tcp.ts";
@@ -159,7 +159,7 @@ function datagram(ns: NetNs, to: IpKey, port: number, options: ProbeOptions): Ou
 function echo(ns: NetNs, to: IpKey, options: ProbeOptions): Outcome {
   let answered = false;
   let error: string | null = null;
-  const socket = openEcho(ns, to, {
+  const socket = new PingSocket(ns, to, {
     reply: () => {
       answered = true;
     },

@@ -6,7 +6,7 @@ import { A, B, tryConnect } from "../ip6/testing.ts";
 import { saveRules } from "../netfilter/restore-op.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
-import { openEcho } from "../sock/echo.ts";
+import { PingSocket } from "../sock/ping.ts";
 import { ANY } from "../sock/port-table.ts";
 import { TcpListener } from "../sock/tcp.ts";
 import { ipKey } from "../wire/ip-key.ts";
@@ -87,7 +87,7 @@ describe("br_netfilter for IPv6", () => {
       "-A FORWARD -m length --length 3000:4000",
     );
     let got = 0;
-    const echo = openEcho(host.netns(A), ipKey("fd00:5::b"), {
+    const echo = new PingSocket(host.netns(A), ipKey("fd00:5::b"), {
       reply: (_seq, _from, _ttl, _b, _off, len) => {
         got = len;
       },

@@ -3,12 +3,12 @@ import type { Host } from "../host/host.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
 import { dumpAddrs, dumpNeighs, dumpRoutes } from "../netns/rtnl-dump.ts";
 import type { RtnlOp } from "../netns/rtnl-ops.ts";
-import { Ping6Socket } from "../sock/ping6.ts";
+import { PingSocket } from "../sock/ping.ts";
 import { ANY } from "../sock/port-table.ts";
 import { TcpListener, TcpSocket } from "../sock/tcp.ts";
 import { UdpSocket } from "../sock/udp.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
-import { formatIp, parseIp } from "../wire/ip-key.ts";
+import { formatIp, ipKey, parseIp } from "../wire/ip-key.ts";
 import { A, B, routed } from "./testing.ts";
 
 describe("IPv6", () => {
@@ -21,7 +21,7 @@ describe("IPv6", () => {
   function ping(from: string, to: string, options: { ttl?: number; size?: number } = {}): string {
     const ns = host.netns(from);
     let got = "nothing";
-    const socket = new Ping6Socket(ns, {
+    const socket = new PingSocket(ns, ipKey(to), {
       reply: (_seq, peer, hops, _b, _off, len) => {
         got = `reply ${formatIp(peer)} hops ${hops} ${len} octets`;
       },

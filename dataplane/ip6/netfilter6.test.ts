@@ -2,11 +2,11 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Host } from "../host/host.ts";
 import { netfilter6Of, netfilterOf, saveRules } from "../netfilter/restore-op.ts";
 import { applyOps } from "../netns/rtnl-apply.ts";
-import { Ping6Socket } from "../sock/ping6.ts";
+import { PingSocket } from "../sock/ping.ts";
 import { ANY } from "../sock/port-table.ts";
 import { TcpListener } from "../sock/tcp.ts";
 import { UdpSocket } from "../sock/udp.ts";
-import { formatIp, parseIp } from "../wire/ip-key.ts";
+import { formatIp, ipKey, parseIp } from "../wire/ip-key.ts";
 import { A, B, routed, tryConnect } from "./testing.ts";
 
 const SERVER = "fd00:1::2";
@@ -53,7 +53,7 @@ describe("ip6tables", () => {
 
   function ping(to: string): string {
     let got = "nothing";
-    const socket = new Ping6Socket(host.netns(A), {
+    const socket = new PingSocket(host.netns(A), ipKey(to), {
       reply: (_seq, from) => {
         got = `reply ${formatIp(from)}`;
       },

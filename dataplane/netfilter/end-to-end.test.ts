@@ -273,7 +273,7 @@ describe("netfilter on two nodes", () => {
     layout = twoNodes();
     restore(layout, "*nat\n-A POSTROUTING -s 10.244.1.0/24 -o eth0 -j MASQUERADE\nCOMMIT\n", [0]);
     const replies: string[] = [];
-    const ping = new PingSocket(layout.pods[0], {
+    const ping = new PingSocket(layout.pods[0], ipv4("192.168.0.12"), {
       reply: (seq, from) => void replies.push(`${seq} ${formatIpv4(from)}`),
       error: () => {},
     });

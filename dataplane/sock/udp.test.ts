@@ -74,7 +74,7 @@ describe("an echo", () => {
   it("comes back with its octets and the path's TTL, and an error says who sent it", () => {
     const { world, pods } = twoNodes();
     const heard: string[] = [];
-    const socket = new PingSocket(pods[0], {
+    const socket = new PingSocket(pods[0], TO, {
       reply: (seq, from, ttl, _b, _off, len) => void heard.push(`${seq} ${formatIpv4(from)} ${ttl} ${len}`),
       error: (type, code, from, info) => void heard.push(`${type}/${code} ${formatIpv4(from)} ${info}`),
     });

@@ -312,6 +312,25 @@ COMMIT
     expect(bench.hook(NF_INET_FORWARD, bench.packet({}), "eth0", "eth1")).toBe(verdict);
   });
 
+  it("SET puts what a packet is into a set, once, and takes it out", () => {
+    const bench = new Bench();
+    bench.set("S1", "hash:ip", []);
+    bench.set("P1", "hash:ip,port", []);
+    bench.restore(
+      "*filter\n-A FORWARD -p tcp -j SET --del-set S1 src\n-A FORWARD -m set --match-set S1 src -j DROP\n-A FORWARD -j SET --add-set S1 src\n-A FORWARD -j SET --add-set P1 dst,dst\nCOMMIT\n",
+    );
+    const send = (proto: "tcp" | "udp"): number => bench.hook(NF_INET_FORWARD, bench.packet({ proto }), "eth0", "eth1");
+    expect([send("udp"), send("udp"), send("tcp"), send("udp")]).toEqual([NF_ACCEPT, NF_DROP, NF_ACCEPT, NF_DROP]);
+    const { sets } = bench.nf.state;
+    expect([sets.get("S1")?.entries(), sets.get("P1")?.entries()]).toEqual([
+      ["10.0.0.2"],
+      ["10.1.0.2,udp:80", "10.1.0.2,tcp:80"],
+    ]);
+    expect(() => bench.restore("*filter\n-A FORWARD -j SET --add-set NO src\nCOMMIT\n")).toThrow(
+      "rules:2:29: set: set NO does not exist",
+    );
+  });
+
   it("LOG lets the packet go on", () => {
     expect(walk('*filter\n-A FORWARD -j LOG --log-prefix "x: "\n-A FORWARD -j DROP\nCOMMIT\n').rules).toEqual([
       "filter FORWARD 1",

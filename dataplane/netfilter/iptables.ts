@@ -339,11 +339,8 @@ class Restore {
       if (target.kind === "DROP" && table.name === "nat")
         throw new OptionError("", "target DROP: table nat filters nothing");
     }
-    for (const m of rule.matches) {
-      if (m.kind === "set" && this.#options.sets.get(m.set) === undefined) {
-        throw new OptionError("set", `set ${m.set} does not exist`);
-      }
-    }
+    for (const m of rule.matches) if (m.kind === "set") this.#checkSet(m.set);
+    if (target?.kind === "SET") this.#checkSet(target.set);
     if (chain.policy === null) return;
     const name = chain.name;
     if (rule.output !== "" && (name === "PREROUTING" || name === "INPUT")) {
@@ -352,6 +349,10 @@ class Restore {
     if (rule.input !== "" && (name === "OUTPUT" || name === "POSTROUTING")) {
       throw new OptionError("", `option -i: packets in ${name} have no such interface`);
     }
+  }
+
+  #checkSet(name: string): void {
+    if (this.#options.sets.get(name) === undefined) throw new OptionError("set", `set ${name} does not exist`);
   }
 
   #command(line: string): void {

@@ -290,7 +290,7 @@ export class KernelRouters {
       `create ${set} ${type} family ${six ? "inet6" : "inet"}`,
       ...entries.map((e) => `add ${set} ${e}`),
     ]);
-    const usesSets = rules.includes("--match-set");
+    const usesSets = /--(match|add|del)-set/.test(rules);
     try {
       this.#sh(
         [

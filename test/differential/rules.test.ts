@@ -131,7 +131,7 @@ describe("rules as Linux follows them", () => {
           lab.knows(variant, ...probe),
         ]),
       );
-      known.set("set", missing("ipset") === null);
+      for (const name of ["set", "SET"]) known.set(name, missing("ipset") === null);
       const allowed = (_kind: string, name: string): boolean => known.get(name) ?? false;
       // In nf_tables a header that is too short fails the rule; in the older engine it drops the packet, as here.
       const whole = variant.endsWith("-nft");

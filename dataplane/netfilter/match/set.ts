@@ -1,17 +1,47 @@
 /** `-m set` (xt_set.c): whether addresses and ports of the packet are in an ipset. */
 import { u16 } from "../../wire/bytes.ts";
+import { widthOf } from "../../wire/ip-key.ts";
 import * as ipv4 from "../../wire/ipv4.ts";
-import type { IpSet } from "../ipset.ts";
+import type { Element, IpSet } from "../ipset.ts";
+import type { Options } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
 import type { MatchModule } from "./module.ts";
+
+/** One a dimension: which side of the packet. */
+export type Sides = readonly ("src" | "dst")[];
 
 export type SetMatch = {
   readonly kind: "set";
   readonly set: string;
-  /** One a dimension: which side of the packet. */
-  readonly sides: readonly ("src" | "dst")[];
+  readonly sides: Sides;
   readonly not: boolean;
 };
+
+/** The second argument of an option that names a set. */
+export function parseSides(o: Options, option: string): Sides {
+  return o
+    .need(option, 1)
+    .split(",")
+    .map((side) => {
+      if (side !== "src" && side !== "dst") return o.fail(`option ${option}: "${side}" is neither src nor dst`);
+      return side;
+    });
+}
+
+/** The element that a packet is for a set; null where it has no such fields, or the rule has too few words. */
+export function elementOf(set: IpSet, sides: Sides, p: NfPacket): Element | null {
+  const { dimensions, type } = set;
+  if (type === "list:set" || sides.length < dimensions) return null;
+  if (type === "bitmap:port") {
+    const port = portOf(p, sides[0] ?? "dst");
+    return port < 0 ? null : { service: 0, len: 0, a: port, b: 0 };
+  }
+  const port = dimensions > 1 ? portOf(p, sides[1] ?? "dst") : 0;
+  if (port < 0) return null;
+  const address = (side: "src" | "dst" | undefined): number => (side === "src" ? p.src : p.dst) | 0;
+  const service = dimensions > 1 ? (p.proto << 16) | port : 0;
+  return { service, len: widthOf(p.src), a: address(sides[0]), b: dimensions > 2 ? address(sides[2]) : 0 };
+}
 
 function portOf(p: NfPacket, side: "src" | "dst"): number {
   const ported = p.proto === ipv4.PROTO_TCP || p.proto === ipv4.PROTO_UDP || p.proto === ipv4.PROTO_SCTP;
@@ -41,11 +71,7 @@ export const setMatch: MatchModule<SetMatch> = {
   name: "set",
   options: { "--match-set": { args: 2, not: true } },
   parse(o) {
-    const text = o.need("--match-set", 1);
-    const sides = text.split(",").map((side) => {
-      if (side !== "src" && side !== "dst") return o.fail(`option --match-set: "${side}" is neither src nor dst`);
-      return side;
-    });
+    const sides = parseSides(o, "--match-set");
     return { kind: "set", set: o.need("--match-set"), sides, not: o.not("--match-set") };
   },
   print: (m) => `${m.not ? " !" : ""} --match-set ${m.set} ${m.sides.join(",")}`,

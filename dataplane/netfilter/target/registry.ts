@@ -11,6 +11,7 @@ import { type NetmapTarget, netmapTarget } from "./netmap.ts";
 import { type NfqueueTarget, nfqueueTarget } from "./nfqueue.ts";
 import { type RedirectTarget, redirectTarget } from "./redirect.ts";
 import { type RejectTarget, rejectTarget } from "./reject.ts";
+import { type SetTarget, setTarget } from "./set.ts";
 import { type SnatTarget, snatTarget } from "./snat.ts";
 import type { JumpTarget, VerdictTarget } from "./standard.ts";
 import { type TcpmssTarget, tcpmssTarget } from "./tcpmss.ts";
@@ -42,6 +43,7 @@ export type ExtensionTarget =
   | LogTarget
   | NflogTarget
   | NetmapTarget
+  | SetTarget
   | NfqueueTarget
   | TosTarget
   | DscpTarget
@@ -70,6 +72,7 @@ const MODULES: ModuleOf = {
   LOG: logTarget,
   NFLOG: nflogTarget,
   NETMAP: netmapTarget,
+  SET: setTarget,
   NFQUEUE: nfqueueTarget,
   TOS: tosTarget,
   DSCP: dscpTarget,

@@ -120,12 +120,11 @@ function othersRules(plan: Plan): string {
   const flannel = plan.type === "IPv4" ? flannelRules({ network, subnet, ipMasq: true }) : "";
   const pod = plan.pod(1, 2);
   const to = plan.type === "IPv4" ? `${pod}:8443` : `[${pod}]:8443`;
-  const sets = plan.type === "IPv4" ? [`-A ADMIN -m set --match-set blocked src,dst -j DROP`] : [];
   return `*filter
 :FORWARD DROP [0:0]
 :ADMIN - [0:0]
 -A FORWARD -j ADMIN
-${sets.join("\n")}
+-A ADMIN -m set --match-set blocked src,dst -j DROP
 -A ADMIN -s ${plan.outside(1)} -p udp -m multiport --dports 9000:9010,9100 -j DROP
 -A ADMIN -i cni0 -j ACCEPT
 -A ADMIN -o cni0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT
@@ -214,8 +213,9 @@ type Case = {
 function load(real: KernelNode, { mode, plan, tool }: Case): Dumps {
   const texts = textsFor(objectsOf(plan), { node, config: { ...config, mode } });
   const text = (of: Tool): string => texts.get(of) ?? "";
-  if (plan.type === "IPv4")
-    real.run(["ipset", "restore"], `create blocked hash:ip,port\nadd blocked ${plan.far},tcp:443\n${text("ipset")}`);
+  const family = plan.type === "IPv4" ? "inet" : "inet6";
+  const blocked = `create blocked hash:ip,port family ${family}\nadd blocked ${plan.far},tcp:443\n`;
+  real.run(["ipset", "restore"], `${blocked}${text("ipset")}`);
   // ipvs mode gives the node every address of a Service; a kernel without dummy devices has room for them on lo.
   if (mode === "ipvs")
     for (const ip of [
@@ -238,8 +238,10 @@ const CASES: readonly Case[] = [
   { mode: "iptables", plan: V6, tool: "ip6tables-legacy" },
   { mode: "nftables", plan: V4, tool: "iptables-nft" },
   { mode: "nftables", plan: V4, tool: "iptables-legacy" },
+  { mode: "nftables", plan: V6, tool: "ip6tables-nft" },
   // Its sets and rules; this kernel may have no virtual services, and neither dump tells of any.
   { mode: "ipvs", plan: V4, tool: "iptables-nft" },
+  { mode: "ipvs", plan: V6, tool: "ip6tables-legacy" },
 ];
 
 describe.each(CASES)("a node in $mode mode with $tool", (one) => {

@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Service } from "../../cluster/api/service.ts";
 import type { ClusterOptions } from "../../cluster/boot.ts";
+import { environmentOf } from "../../cluster/workload/env.ts";
 import { Cluster } from "../../library/index.ts";
 import { givenSlice } from "./service-manifests.ts";
 
@@ -20,7 +21,9 @@ spec:
       image: registry.k8s.io/e2e-test-images/agnhost:2.53
       args: [netexec, --http-port=8080]
       ports: [{containerPort: 8080, name: web}]
-      env: [{name: IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}]`;
+      env:
+        - {name: POD_IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
+        - {name: HOST_IPS, valueFrom: {fieldRef: {fieldPath: status.hostIPs}}}`;
 }
 
 function service(name: string, spec: string): string {
@@ -74,6 +77,16 @@ describe("a dual-stack cluster", () => {
     const { status } = cluster.store.get("Pod", "default", "b") ?? {};
     expect(status?.podIPs?.map(({ ip }) => ip)).toEqual([status?.podIP, expect.stringMatching(/^fd00:10:244:2::/)]);
     expect(status?.hostIPs).toEqual([{ ip: "192.168.0.12" }, { ip: "fd00:192:168::12" }]);
+  });
+
+  it("tells a pod both of its addresses by the downward API", () => {
+    const b = cluster.store.get("Pod", "default", "b");
+    const [container] = b?.spec.containers ?? [];
+    if (b === undefined || container === undefined) throw new Error("there is no pod b");
+    expect(environmentOf(b, container, cluster.store).vars).toMatchObject({
+      POD_IPS: b.status?.podIPs?.map(({ ip }) => ip).join(","),
+      HOST_IPS: "192.168.0.12,fd00:192:168::12",
+    });
   });
 
   it("puts the other family first where that is the primary one", async () => {

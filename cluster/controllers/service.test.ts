@@ -138,6 +138,12 @@ describe("the service controller", () => {
       "AddressOutOfRange: Service default/s: spec.clusterIP: 10.43.0.1 is not in the service CIDR 10.96.0.0/16",
     ],
     [
+      "an address that another Service has, written another way",
+      service("a", `clusterIP: "fd00:96::9", ${PORT}`) + service("b", `clusterIP: "FD00:96:0::9", ${PORT}`),
+      { serviceCidrs: ["fd00:96::/112"] },
+      "AddressInUse: Service default/b: spec.clusterIP: fd00:96::9 is in use by Service default/a",
+    ],
+    [
       "a full range",
       ["a", "b", "c"].map((n) => service(n, PORT)).join(""),
       { serviceCidrs: ["10.96.0.0/30"] },

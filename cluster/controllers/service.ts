@@ -8,7 +8,7 @@
  */
 import { hashText } from "../../dataplane/sim/random.ts";
 import { ClusterError } from "../api/cluster-error.ts";
-import { type Cidr, contains, type Family, familyOf, nth, parseCidr, parseIp, sizeOf } from "../api/ip.ts";
+import { type Cidr, canonicalIp, contains, type Family, familyOf, nth, parseCidr, parseIp, sizeOf } from "../api/ip.ts";
 import { keyOf, splitKey } from "../api/meta.ts";
 import {
   clusterIps,
@@ -93,7 +93,7 @@ export class ServiceController implements Controller {
     for (const service of this.#store.list("Service")) {
       for (const ip of clusterIps(service)) {
         this.#checkRange(ip, service);
-        take(ip, service, "AddressInUse", ["spec", "clusterIP"]);
+        take(canonicalIp(ip), service, "AddressInUse", ["spec", "clusterIP"]);
       }
       for (const [i, p] of (service.spec.ports ?? []).entries())
         if (p.nodePort)
@@ -109,7 +109,7 @@ export class ServiceController implements Controller {
           "healthCheckNodePort",
         ]);
       for (const { ip } of service.status?.loadBalancer?.ingress ?? [])
-        if (ip !== undefined) used.set(`load balancer ${ip}`, keyOf(service));
+        if (ip !== undefined) used.set(`load balancer ${canonicalIp(ip)}`, keyOf(service));
     }
     return used;
   }

@@ -21,7 +21,7 @@ describe("the address plan", () => {
   });
 
   it("keeps the addresses of given nodes, and puts the rest where it is free", () => {
-    const given = [node("a", "10.1.0.1", "2001:db8:1::1"), node("b", "10.1.0.11")];
+    const given = [node("a", "10.1.0.1", "2001:DB8:1:0::1"), node("b", "10.1.0.11")];
     expect(addressPlan(given, 3, [4, 6])).toMatchObject({
       gateways: ["10.1.0.2", "2001:db8:1::2"],
       nodes: [

@@ -1,5 +1,15 @@
 /** Who has which address on the underlay, in each family of the cluster: the router, the API server's host, the nodes. */
-import { type Cidr, contains, type Family, familyOf, formatCidr, nth, parseCidr, parseIp } from "../api/ip.ts";
+import {
+  type Cidr,
+  canonicalIp,
+  contains,
+  type Family,
+  familyOf,
+  formatCidr,
+  nth,
+  parseCidr,
+  parseIp,
+} from "../api/ip.ts";
 import { type Node, nodeIps } from "../api/node.ts";
 import { InputError } from "../manifests/input-error.ts";
 
@@ -39,7 +49,11 @@ export function addressPlan(
   const names = given.map((node) => node.metadata.name);
   for (let i = 1; names.length < total; i++) if (!names.includes(`node-${i}`)) names.push(`node-${i}`);
   const plans = families.map((family) => {
-    const own = given.map((node) => nodeIps(node).find((ip) => familyOf(ip) === family && parseIp(ip) !== null));
+    const own = given.map((node) =>
+      nodeIps(node)
+        .map(canonicalIp)
+        .find((ip) => familyOf(ip) === family && parseIp(ip) !== null),
+    );
     return planFamily(family, own, total);
   });
   const text = (ip: string, { network }: FamilyPlan): string => `${ip}/${network.bits}`;

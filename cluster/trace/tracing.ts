@@ -4,7 +4,7 @@ import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
 import { formatIp, type IpKey, ipKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
-import { type Family, familyOf } from "../api/ip.ts";
+import { canonicalIp, type Family, familyOf } from "../api/ip.ts";
 import type { KubeObject, matchesSelector } from "../api/meta.ts";
 import { type Pod, podIps } from "../api/pod.ts";
 import { clusterIps, type Service, type ServicePort } from "../api/service.ts";
@@ -170,7 +170,7 @@ export class Tracing {
   listenOutside({ protocol, address, port }: Destination): () => void {
     const ns = this.#from.external;
     const text = formatIp(address);
-    const inside = [...this.#from.store.list("Service")].some((s) => clusterIps(s).includes(text));
+    const inside = [...this.#from.store.list("Service")].some((s) => hasClusterIp(s, text));
     if (inside || (protocol !== "tcp" && protocol !== "udp")) return () => {};
     const socket =
       protocol === "tcp"
@@ -316,7 +316,7 @@ export class Tracing {
   }
 
   #titleOfAddress(address: string): string {
-    const service = this.#from.store.list("Service").find((s) => clusterIps(s).includes(address));
+    const service = this.#from.store.list("Service").find((s) => hasClusterIp(s, address));
     if (service !== undefined) return `Service ${service.metadata.namespace}/${service.metadata.name}`;
     const pod = this.#podAt(address);
     if (pod !== undefined) return `Pod ${pod.metadata.namespace}/${pod.metadata.name}`;
@@ -364,6 +364,11 @@ function protocolOf(name: string | undefined): Protocol {
 function titleOf(end: Endpoint): string {
   if (end.kind === "Pod") return `${end.namespace}/${end.name}`;
   return end.kind === "Node" ? `Node ${end.name}` : end.name;
+}
+
+/** Whatever way a manifest writes it. */
+function hasClusterIp(service: Service, address: string): boolean {
+  return clusterIps(service).some((ip) => canonicalIp(ip) === address);
 }
 
 /** The source by the address that it speaks from to this destination's family. */

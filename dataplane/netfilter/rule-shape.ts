@@ -11,7 +11,7 @@ import { remembers } from "./match/registry.ts";
 import { OptionError, Options } from "./options.ts";
 import { parseRule, words } from "./rule-text.ts";
 import { INV_DST, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
-import { type Target, targetModule } from "./target/registry.ts";
+import { type Target, targetModule, targetTracks } from "./target/registry.ts";
 import { verdictOf } from "./target/standard.ts";
 
 const LIMIT = 4096;
@@ -64,7 +64,7 @@ function fromShape(text: string): readonly Rule[] | null {
     dstMask: dst?.mask ?? 0,
     invert: invert | shape.invert,
   };
-  return [shape.with(ip, target, targetModule(target.kind)?.tracks === true)];
+  return [shape.with(ip, target, targetTracks(target))];
 }
 
 /** A chain, a verdict, or a target with one option; null for more. */

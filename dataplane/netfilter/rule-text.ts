@@ -7,7 +7,7 @@ import { OptionError, type OptionSpecs, Options } from "./options.ts";
 import { INV_DST, INV_FRAG, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type IpSpec, Rule } from "./rules.ts";
 import { parseProtocol, protocolText } from "./services.ts";
 import type { ExtensionTarget, Target } from "./target/registry.ts";
-import { printTarget, targetModule } from "./target/registry.ts";
+import { printTarget, targetModule, targetTracks } from "./target/registry.ts";
 import { verdictOf } from "./target/standard.ts";
 
 /** The longest name of an interface, and of a chain. */
@@ -254,7 +254,7 @@ class Reader {
       const module = options === null ? undefined : targetModule(name);
       if (module !== undefined && options !== null) {
         target = module.parse(options) as ExtensionTarget;
-        if (module.tracks === true) tracks = true;
+        if (targetTracks(target)) tracks = true;
       } else {
         target = goto ? { kind: "jump", chain: name, goto } : verdictOf(name);
       }

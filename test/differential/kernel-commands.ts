@@ -1,8 +1,13 @@
 /** Operations as a shell script for ip(8), bridge(8) and iptables-restore(8): the kernel's side of the same layout. */
 import type { LinkAdd, LinkAttrs, RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 
-/** Where reports of multicast listeners go, which the emulator does not send: the MAC of ff02::16 (RFC 3810). */
-export const MLD_REPORTS = "333300000016";
+/** ICMPv6 types of reports of multicast listeners (RFC 2710, 3810). */
+const MLD_REPORTS = ["83", "84", "8f"];
+
+/** Whether a frame, in hexadecimal, is one: the emulator sends none. They stand behind a hop-by-hop header. */
+export function isMldReport(hex: string): boolean {
+  return hex.startsWith("86dd", 24) && hex.startsWith("00", 40) && MLD_REPORTS.includes(hex.slice(124, 126));
+}
 
 /** IPv6 on one interface, without what the emulator does not do: addresses of its own making, router advertisements. */
 export function enableIpv6(netns: string, dev: string): RtnlOp[] {

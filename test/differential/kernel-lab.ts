@@ -10,7 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { threadId } from "node:worker_threads";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
-import { kernelScript, MLD_REPORTS } from "./kernel-commands.ts";
+import { isMldReport, kernelScript } from "./kernel-commands.ts";
 import type { Frame, Frames, Lab } from "./lab.ts";
 import { NODES, nodeOps, PLACES, type Place } from "./layout.ts";
 import { LineProcess } from "./line-process.ts";
@@ -124,7 +124,7 @@ export class KernelLab implements Lab {
   #frame(place: Place, line: string): boolean {
     if (!line.startsWith("frame ")) return false;
     const [, dev, direction, hex] = line.split(" ");
-    if (dev === "lo" || hex?.startsWith(MLD_REPORTS)) return true;
+    if (dev === "lo" || isMldReport(hex ?? "")) return true;
     const frame = { direction: direction as "in" | "out", bytes: Uint8Array.from(Buffer.from(hex ?? "", "hex")) };
     const key = `${place}/${dev}`;
     const list = this.#frames.get(key);

@@ -19,7 +19,7 @@ import { ensureNetfilter, saveRules } from "../../dataplane/netfilter/restore-op
 import { applyOps } from "../../dataplane/netns/rtnl-apply.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { nftList } from "../../dataplane/nftables/nft-op.ts";
-import { enableIpv6, kernelScript, MLD_REPORTS } from "./kernel-commands.ts";
+import { enableIpv6, isMldReport, kernelScript } from "./kernel-commands.ts";
 
 export type Side = "i" | "o";
 export const SIDES: readonly Side[] = ["i", "o"];
@@ -184,18 +184,17 @@ export type Variant = "iptables-nft" | "iptables-legacy" | "ip6tables-nft" | "ip
 /** How long nothing must come for all to have come, and the most that is waited for what must come: milliseconds. */
 const SILENCE = 12;
 const PATIENCE = 3_000;
-/** The same for what a router says about its multicast groups, which it does when its timer wants. */
-const GROUPS_SILENCE = 25;
-const GROUPS_PATIENCE = 80;
+/** How long a router gets to say which multicast groups it is in, which rules would count. */
+const SETTLING = 20;
 /** Rules that packets of IPv6 are counted by. */
 const SEES_IPV6 = /^ip6tables|table (?:ip6|inet) /;
 
 /**
- * No flow labels, which the emulator does not draw; and what there is to say about multicast groups is said once and at once,
- * before there are rules to count it.
+ * No flow labels, which the emulator does not draw; and multicast groups are told of when they are joined, before there are
+ * rules to count it, and not again within an hour or so.
  */
 const QUIET_IPV6 =
-  "cd /proc/sys/net/ipv6; echo 0 > auto_flowlabels; echo 1 > mld_qrv; for d in all default; do echo 1 > conf/$d/mldv2_unsolicited_report_interval; done";
+  "cd /proc/sys/net/ipv6; echo 0 > auto_flowlabels; for d in all default; do echo 1 > conf/$d/force_mld_version; echo 360000000 > conf/$d/mldv1_unsolicited_report_interval; done";
 
 let labs = 0;
 
@@ -209,8 +208,6 @@ export class KernelRouters {
   #frames: { dev: string; bytes: Uint8Array }[] = [];
   #lastAt = 0;
   #made = 0;
-  /** When a router last spoke of its multicast groups, by the far end that heard it. */
-  readonly #groupsAt = new Map<string, number>();
   #error = "";
   /** Less will do while a case that fails is made smaller. */
   patience: number = PATIENCE;
@@ -254,11 +251,7 @@ export class KernelRouters {
       return;
     }
     const [, dev = "", direction, hex = ""] = line.split(" ");
-    if (hex.startsWith(MLD_REPORTS)) {
-      if (direction === "in") this.#groupsAt.set(dev, performance.now());
-      return;
-    }
-    if (direction !== "in") return;
+    if (direction !== "in" || isMldReport(hex)) return;
     this.#frames.push({ dev, bytes: Uint8Array.from(Buffer.from(hex, "hex")) });
     this.#lastAt = performance.now();
   }
@@ -302,7 +295,7 @@ export class KernelRouters {
           ...(usesSets ? [`ip netns exec ${ns} ipset restore <<'END'\n${sets.join("\n")}\nEND`] : []),
         ].join("\n"),
       );
-      if (SEES_IPV6.test(`${variant} ${rules}`)) await this.#groupsToldBy(tap);
+      if (SEES_IPV6.test(`${variant} ${rules}`)) await delay(SETTLING);
       this.#restore(ns, variant, rules);
       this.#frames = [];
       const start = performance.now();
@@ -325,18 +318,6 @@ export class KernelRouters {
     } finally {
       spawnSync("ip", ["netns", "del", ns], { stdio: "ignore" });
     }
-  }
-
-  /** Waits until a router has said on both sides which multicast groups it is in: rules would count that. */
-  async #groupsToldBy(tap: Readonly<Record<Side, string>>): Promise<void> {
-    const start = performance.now();
-    for (;;) {
-      const now = performance.now();
-      const at = SIDES.map((side) => this.#groupsAt.get(tap[side]) ?? now);
-      if (now - Math.max(...at) >= GROUPS_SILENCE || now - start > GROUPS_PATIENCE) break;
-      await delay(3);
-    }
-    for (const side of SIDES) this.#groupsAt.delete(tap[side]);
   }
 
   #restore(ns: string, variant: Variant, rules: string): void {

@@ -87,7 +87,7 @@ const PROBES: Readonly<Record<string, readonly [string, string, string]>> = {
   comment: ["filter", "FORWARD", "-m comment --comment x"],
   MARK: ["mangle", "FORWARD", "-j MARK --set-mark 1"],
   CONNMARK: ["mangle", "FORWARD", "-j CONNMARK --save-mark"],
-  CT: ["raw", "PREROUTING", "-j CT --notrack"],
+  CT: ["raw", "PREROUTING", "-j CT --zone 1"],
   TCPMSS: ["mangle", "FORWARD", "-p tcp --syn -j TCPMSS --set-mss 500"],
   DNAT: ["nat", "PREROUTING", "-j DNAT --to-destination 10.0.0.1"],
   REDIRECT: ["nat", "PREROUTING", "-p tcp -j REDIRECT --to-ports 1"],

@@ -9,7 +9,9 @@ export interface TargetModule<T> {
   /** As `-j` names it. */
   readonly name: string;
   readonly options: OptionSpecs;
+  /** Connections must be tracked for it; where that depends on the options, `tracksWhere` says when. */
   readonly tracks?: boolean;
+  readonly tracksWhere?: (t: T) => boolean;
   /** The tables and hooks (a bit each) that it may stand in; absent: any. */
   readonly tables?: readonly string[];
   readonly hooks?: number;

@@ -94,6 +94,12 @@ export function isExtension(t: Target): t is ExtensionTarget {
   return t.kind !== "jump" && t.kind !== "ACCEPT" && t.kind !== "DROP" && t.kind !== "RETURN";
 }
 
+/** Whether connections must be tracked for it. */
+export function targetTracks(t: Target): boolean {
+  const module = targetModule(t.kind);
+  return module?.tracks === true || module?.tracksWhere?.(t as ExtensionTarget) === true;
+}
+
 export function printTarget(t: Target): string {
   if (t.kind === "jump") return `${t.goto ? "-g" : "-j"} ${t.chain}`;
   return isExtension(t) ? `-j ${t.kind}${(MODULES[t.kind] as TargetModule<ExtensionTarget>).print(t)}` : `-j ${t.kind}`;

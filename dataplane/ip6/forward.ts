@@ -30,7 +30,8 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
   }
   const mtu = Math.max(dst.mtu, ipv6.MIN_MTU);
   // What conntrack put together goes on in fragments again.
-  if (skb.end - at > mtu && (skb.fragMaxSize === 0 || skb.fragMaxSize > mtu)) {
+  const again = skb.fragMaxSize === 0 ? skb.mayCut : skb.fragMaxSize <= mtu;
+  if (skb.end - at > mtu && !again) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.PKT_TOOBIG, 0, mtu);
     drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - at} octets, MTU ${mtu} of ${dst.dev?.name}`);
     return;

@@ -34,7 +34,11 @@ export function ip6Receive(ns: NetNs, skb: Skb): void {
   if (skb.sabotage) {
     // The bridge has checked the header and run PREROUTING.
     skb.sabotage = false;
-    skb.fragMaxSize = 0;
+    // What the bridge put together is cut anew where it does not fit: how it came is forgotten.
+    if (skb.fragMaxSize !== 0) {
+      skb.fragMaxSize = 0;
+      skb.mayCut = true;
+    }
     route(ns, skb, dev);
     return;
   }

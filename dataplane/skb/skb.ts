@@ -58,7 +58,7 @@ export class Skb {
   senderLo = 0;
   /** Of a datagram put together here, to be forwarded in fragments again: octets of the longest one. 0 for others. */
   fragMaxSize = 0;
-  /** IPv6, of a packet made here: it may be cut where it does not fit (ignore_df). */
+  /** IPv6, of a packet that was made or put together here: it may be cut where it does not fit (ignore_df). */
   mayCut = false;
   dst: Dst | null = null;
   ct: CtEntry | null = null;

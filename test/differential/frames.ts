@@ -163,6 +163,21 @@ export function echo6Packet(f: Ip6Fields, id: number, seq: number, data: Uint8Ar
   return icmp6Packet(f, icmpv6.ECHO_REQUEST, 0, id * 0x10000 + seq, data);
 }
 
+/** An IPv6 packet cut after `at` octets of what follows its header, as its sender would. */
+export function cut6(packet: Uint8Array, at: number, id = 0x1234): [Uint8Array, Uint8Array] {
+  const payload = packet.subarray(ipv6.HEADER_LEN);
+  const part = (from: number, to: number, more: boolean): Uint8Array => {
+    const b = new Uint8Array(ipv6.HEADER_LEN + ipv6.FRAGMENT_HEADER_LEN + to - from);
+    b.set(packet.subarray(0, ipv6.HEADER_LEN));
+    ipv6.setNextHeader(b, 0, ipv6.NEXT_FRAGMENT);
+    ipv6.setPayloadLen(b, 0, b.length - ipv6.HEADER_LEN);
+    ipv6.writeFragment(b, ipv6.HEADER_LEN, ipv6.nextHeader(packet, 0), from, more, id);
+    b.set(payload.subarray(from, to), ipv6.HEADER_LEN + ipv6.FRAGMENT_HEADER_LEN);
+    return b;
+  };
+  return [part(0, at, true), part(at, payload.length, false)];
+}
+
 /** Octets that tell their own place. */
 export function pattern(length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => (i * 7 + 3) & 0xff);

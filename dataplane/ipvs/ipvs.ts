@@ -32,7 +32,7 @@ import * as ipv6 from "../wire/ipv6.ts";
 import { network6 } from "../wire/prefix.ts";
 import * as tcp from "../wire/tcp.ts";
 import { ConnTable, type IpvsConn, serverPortOf } from "./conn.ts";
-import { IPVS_DELIVER, IPVS_NONE, IPVS_TAKEN, type Ipvs } from "./hooks.ts";
+import { IPVS_DELIVER, IPVS_NONE, IPVS_TAKEN, type Ipvs, type IpvsFlow } from "./hooks.ts";
 import {
   dstOf,
   isSix,
@@ -117,6 +117,19 @@ export class IpvsEngine implements Ipvs {
     const service = known === null ? this.#serviceOf(skb) : known.service;
     if (service === null) return true;
     return this.#in(ns, skb, known, service, NF_INET_LOCAL_OUT) === IPVS_DELIVER;
+  }
+
+  /** As a packet to a real server looks from the server: only such a one is found (conn_out_get of xt_ipvs.c). */
+  flowOf(skb: Skb): IpvsFlow | null {
+    if (!skb.ipvs || !ported(skb)) return null;
+    const { buf: b, network: at, transport: th } = skb;
+    const six = isSix(skb);
+    const [client, server] = [srcOf(b, at, six), dstOf(b, at, six)];
+    const now = this.ns.world.loop.time;
+    const c = this.conns.fromServer(protoOf(skb), server, u16(b, th + 2), client, u16(b, th), now);
+    if (c === null) return null;
+    const { proto, virtual, virtualPort, destination, control } = c;
+    return { proto, virtual, virtualPort, method: destination.method, controlPort: control?.virtualPort ?? -1 };
   }
 
   /** Counts as of now. */
@@ -281,6 +294,7 @@ export class IpvsEngine implements Ipvs {
     const dst = ns.fib.dst(to);
     if (d.method === "masq") mangle(skb, skb.network, skb.end, MANIP_DST, d.address, port);
     skb.dst = dst;
+    skb.ipvs = true;
     if (dst.type === "local") return this.#keep(ns, skb, hook);
     if (hook === NF_INET_LOCAL_IN) {
       if (!lessHops(ns, skb)) {
@@ -358,6 +372,7 @@ export class IpvsEngine implements Ipvs {
     this.#step(skb, conn, OUT);
     if (skb.trace !== null) this.#reportReply(ns, skb, conn, hook);
     mangle(skb, skb.network, skb.end, MANIP_SRC, conn.virtual, conn.virtualPort);
+    skb.ipvs = true;
   }
 
   /** An ICMP error to this host about what a real server was sent, for a client on this host. */

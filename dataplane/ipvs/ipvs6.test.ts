@@ -118,6 +118,42 @@ describe("ipvs for IPv6", () => {
     expect(saveRules(host.root, true, "ipv6")).toMatch(/\[2:\d+\] -A POSTROUTING/);
   });
 
+  it("tells -m ipvs which packets it sent on, for which service, and how", () => {
+    const service = `-u [${VIP}]:53`;
+    const host = director(`-A ${service} -s rr -p 60`, `-a ${service} -r [fd00:1::2]:5353 -m -w 1`);
+    const asks = [
+      "--ipvs",
+      "! --ipvs",
+      `--vaddr ${VIP}`,
+      "--vaddr fd00:96::/64 --vport 53 --vmethod MASQ --vproto udp",
+      "! --vport 53",
+      "--vport 5353",
+      "--vmethod GATE",
+      "--vportctl 53",
+      "--vaddr fd00:97::/64",
+    ];
+    const lines = asks.map((ask) => `-A POSTROUTING -o v1 -m ipvs ${ask}`).join("\n");
+    const text = `*mangle\n${lines}\nCOMMIT\n`;
+    applyOps(host, [{ op: "iptables.restore", netns, family: "ipv6", text, noflush: true }]);
+    serve(host, B, 5353, "udp");
+    expect(ask(host, VIP, 53)).toBe(`fd00:1::2 from ${VIP}`);
+    const saved = saveRules(host.root, true, "ipv6");
+    const counts = [...saved.matchAll(/\[(\d+):\d+\] -A POSTROUTING -o v1 -m ipvs (.*)/g)].map(
+      ([, n, what]) => `${n} ${what}`,
+    );
+    expect(counts).toEqual([
+      "1 --ipvs",
+      "0 ! --ipvs",
+      `1 --vaddr ${VIP}`,
+      "1 --vproto 17 --vaddr fd00:96::/64 --vport 53 --vmethod MASQ",
+      "0 ! --vport 53",
+      "0 --vport 5353",
+      "0 --vmethod GATE",
+      "1 --vportctl 53",
+      "0 --vaddr fd00:97::/64",
+    ]);
+  });
+
   it("says that a service without a destination is not reachable", () => {
     const host = director(`-A -u [${VIP}]:53 -s rr`);
     expect(ask(host, VIP, 53)).toBe("error 3/3");

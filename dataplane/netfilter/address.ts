@@ -59,6 +59,12 @@ export function formatNetwork6({ key, len, mask }: Network6): string {
   return `${formatIp(key)}/${mask === null ? len : formatIp(key6Words(...(mask as [number, number, number, number])))}`;
 }
 
+/** An IPv4 address with its mask, unless that is whole. */
+export function formatMasked(addr: number, mask: number): string {
+  const len = lenOfMask(mask >>> 0);
+  return `${formatIpv4(addr)}${len === 32 ? "" : len === undefined ? `/${formatIpv4(mask)}` : `/${len}`}`;
+}
+
 export function formatAddress(addr: number, mask: number): string {
   if (isKey6(addr)) return `${formatIp(addr)}/128`;
   const len = lenOfMask(mask >>> 0);

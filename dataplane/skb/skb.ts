@@ -66,6 +66,8 @@ export class Skb {
   ctInfo = 0;
   /** The zone to track it in, and for which directions (`netfilter/conn.ts`); 0 for the common one. */
   ctZone = 0;
+  /** ipvs has sent it on, or answered with it (ipvs_property). */
+  ipvs = false;
   /** Set while the packet has been through PREROUTING on a bridge, so that IP input does not run it twice. */
   sabotage = false;
   /** The tag that a VLAN-filtering bridge took off, or the port's VLAN where there was none; 0 outside of it. */
@@ -173,6 +175,7 @@ function reset(skb: Skb): void {
   skb.ct = null;
   skb.ctInfo = 0;
   skb.ctZone = 0;
+  skb.ipvs = false;
   skb.sabotage = false;
   skb.vlanTci = 0;
   skb.redirected = false;
@@ -189,6 +192,7 @@ export function scrub(skb: Skb): void {
   skb.ct = null;
   skb.ctInfo = 0;
   skb.ctZone = 0;
+  skb.ipvs = false;
   skb.physIn = null;
   skb.physOut = null;
   skb.sabotage = false;

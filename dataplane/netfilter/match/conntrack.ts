@@ -1,7 +1,5 @@
 /** `-m conntrack` (xt_conntrack.c, revision 3) and `-m state` (xt_state.c): what the connection of a packet is. */
-import { formatIpv4 } from "../../wire/ipv4-addr.ts";
-import { lenOfMask } from "../../wire/prefix.ts";
-import { formatNetwork6, holds6, type Network6, parseAddress, parseNetwork6 } from "../address.ts";
+import { formatMasked, formatNetwork6, holds6, type Network6, parseAddress, parseNetwork6 } from "../address.ts";
 import {
   IPS_ASSURED,
   IPS_CONFIRMED,
@@ -109,9 +107,7 @@ function addressText(a: Address): string {
     const text = formatNetwork6(a.six);
     return opt(a.not, a.option, a.six.len === 128 ? text.slice(0, text.indexOf("/")) : text);
   }
-  const len = lenOfMask(a.mask >>> 0);
-  const mask = len === 32 ? "" : len === undefined ? `/${formatIpv4(a.mask)}` : `/${len}`;
-  return opt(a.not, a.option, formatIpv4(a.addr) + mask);
+  return opt(a.not, a.option, formatMasked(a.addr, a.mask));
 }
 
 /** All states that the packet is in. */

@@ -9,6 +9,7 @@ import { type HashlimitMatch, hashlimitMatch } from "./hashlimit.ts";
 import { type IcmpMatch, icmpMatch } from "./icmp.ts";
 import { type Icmp6Match, icmp6Match } from "./icmp6.ts";
 import { type IprangeMatch, iprangeMatch } from "./iprange.ts";
+import { type IpvsMatch, ipvsMatch } from "./ipvs.ts";
 import { type LengthMatch, lengthMatch } from "./length.ts";
 import { type LimitMatch, limitMatch } from "./limit.ts";
 import { type MacMatch, macMatch } from "./mac.ts";
@@ -69,7 +70,8 @@ export type Match =
   | TosMatch
   | TtlMatch
   | HlMatch
-  | IprangeMatch;
+  | IprangeMatch
+  | IpvsMatch;
 
 type ModuleOf = { readonly [K in Match["kind"]]: MatchModule<Extract<Match, { kind: K }>> };
 
@@ -109,6 +111,7 @@ const MODULES: ModuleOf = {
   ttl: ttlMatch,
   hl: hlMatch,
   iprange: iprangeMatch,
+  ipvs: ipvsMatch,
 };
 
 /** The module that `-m` names. */

@@ -25,6 +25,8 @@ export const DIR_REPLY = 1;
 /** Of a packet that is to be tracked in a zone: the zone's number, and above it a bit for each direction that it is for. */
 export const ZONE_ORIGINAL: number = 1 << 16;
 export const ZONE_REPLY: number = 1 << 17;
+/** The mark that the packet has when it is tracked is the number. */
+export const ZONE_MARK: number = 1 << 18;
 
 export function zoneOf(zone: number, dir: number): number {
   return (zone & (dir === DIR_ORIGINAL ? ZONE_ORIGINAL : ZONE_REPLY)) === 0 ? 0 : zone & 0xffff;

@@ -29,6 +29,9 @@ import {
   IPS_SRC_NAT,
   IPS_SRC_NAT_DONE,
   type Tuple,
+  ZONE_MARK,
+  ZONE_ORIGINAL,
+  ZONE_REPLY,
   zoneOf,
 } from "./conn.ts";
 import { ConnPool } from "./conn-pool.ts";
@@ -129,6 +132,7 @@ export class Conntrack {
   /** Gives the packet its connection (nf_conntrack_in). Answers a verdict. Sums are checked of what comes in. */
   track(skb: Skb, hook: number): number {
     if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
+    if ((skb.ctZone & ZONE_MARK) !== 0) zoneByMark(skb);
     const t = this.timeouts;
     if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
     const b = skb.buf;
@@ -147,6 +151,7 @@ export class Conntrack {
   /** The same for an IPv6 packet. Neighbour discovery and its kin are not tracked. */
   track6(skb: Skb, hook: number): number {
     if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
+    if ((skb.ctZone & ZONE_MARK) !== 0) zoneByMark(skb);
     const t = this.timeouts;
     if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
     const { buf: b, network: at, transport: th } = skb;
@@ -337,6 +342,10 @@ export class Conntrack {
     }
     return false;
   }
+}
+
+function zoneByMark(skb: Skb): void {
+  skb.ctZone = (skb.ctZone & (ZONE_ORIGINAL | ZONE_REPLY)) | (skb.mark & 0xffff);
 }
 
 /** One line of `conntrack -L`. */

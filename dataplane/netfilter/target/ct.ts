@@ -2,7 +2,7 @@
  * CT and NOTRACK (xt_CT.c): the packet gets no connection, or it is tracked in a zone, in which tuples are told apart from
  * those of other zones; of both directions or of one, by number or by the packet's mark. Left out: helpers, events, timeouts.
  */
-import { ZONE_ORIGINAL, ZONE_REPLY } from "../conn.ts";
+import { ZONE_MARK, ZONE_ORIGINAL, ZONE_REPLY } from "../conn.ts";
 import { IP_CT_UNTRACKED } from "../conntrack-entry.ts";
 import { NF_INET_LOCAL_OUT, NF_INET_PRE_ROUTING } from "../hooks.ts";
 import type { NfPacket } from "../packet.ts";
@@ -47,7 +47,7 @@ export const ctTarget: TargetModule<CtTarget> = {
     if (zone === null) return notrack(p);
     const { skb } = p;
     if (skb.ct === null && skb.ctInfo !== IP_CT_UNTRACKED && skb.ctZone === 0)
-      skb.ctZone = (zone.id < 0 ? skb.mark & 0xffff : zone.id) | (DIRECTIONS[zone.option] ?? 0);
+      skb.ctZone = (zone.id < 0 ? ZONE_MARK : zone.id) | (DIRECTIONS[zone.option] ?? 0);
     return CONTINUE;
   },
 };

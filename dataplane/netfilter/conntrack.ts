@@ -294,6 +294,8 @@ export class Conntrack {
       other.original.src === conn.original.src &&
       other.original.dst === conn.original.dst &&
       other.original.ports === conn.original.ports &&
+      other.original.zone === conn.original.zone &&
+      other.reply.zone === conn.reply.zone &&
       other.reply.src === conn.reply.src &&
       other.reply.dst === conn.reply.dst &&
       other.reply.ports === conn.reply.ports;

@@ -1,6 +1,10 @@
-/** What `proxy render` prints loads into the real tools of this machine, for both address families, in every mode. */
+/**
+ * What `proxy render` prints loads into the real tools of this machine, for both address families, in every mode; and so do
+ * the rules of flannel.
+ */
 import { execFileSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
+import { flannelRules } from "../../cluster/agents/flannel/rules.ts";
 import type { KubeObject } from "../../cluster/api/meta.ts";
 import type { ServiceSpec } from "../../cluster/api/service.ts";
 import { DEFAULT_PROXY_CONFIG } from "../../cluster/kube-proxy/config.ts";
@@ -57,6 +61,22 @@ const COMMANDS: Readonly<Partial<Record<Tool, string>>> = {
   nft: "nft -f -",
 };
 
+/** Gives texts to commands, in a namespace of their own that is gone with them. */
+function load(texts: readonly (readonly [command: string, text: string])[]): void {
+  const script = texts.map(([command, text], i) => `${command} <<'TEXT${i}'\n${text}TEXT${i}\n`).join("");
+  execFileSync("unshare", ["-n", "sh", "-c", `set -e\n${script}`], { stdio: "pipe" });
+}
+
+it.for([
+  ["iptables-restore", "10.244.0.0/16", "10.244.1.0/24"],
+  ["ip6tables-restore", "fd00:10:244::/56", "fd00:10:244:1::/64"],
+] as const)("flannel's rules are what %s takes", ([command, network, subnet], { skip }) => {
+  const reason = missing("root", "unshare", command);
+  skip(reason !== null, reason ?? "");
+  const text = flannelRules({ network, subnet, ipMasq: true });
+  expect(() => load([[`${command} --noflush`, text]])).not.toThrow();
+});
+
 describe.each(["iptables", "ipvs", "nftables", "userspace"] as const)("what is rendered in %s mode", (mode) => {
   it.for([
     ["IPv4 first", NODE.ips],
@@ -72,8 +92,7 @@ describe.each(["iptables", "ipvs", "nftables", "userspace"] as const)("what is r
     const tools = [...texts.keys()].filter((tool) => tool !== "ipvsadm");
     const reason = missing("root", "unshare", ...tools);
     skip(reason !== null, reason ?? "");
-    const script = tools.map((tool, i) => `${COMMANDS[tool]} <<'TEXT${i}'\n${texts.get(tool)}TEXT${i}\n`).join("");
-    execFileSync("unshare", ["-n", "sh", "-c", `set -e\n${script}`], { stdio: "pipe" });
+    load(tools.map((tool) => [COMMANDS[tool] ?? "", texts.get(tool) ?? ""]));
     expect(tools.length).toBe({ iptables: 2, ipvs: 3, nftables: 1, userspace: 1 }[mode]);
   });
 });

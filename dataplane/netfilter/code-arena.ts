@@ -4,17 +4,20 @@
  * once more is wasted than used, all chains are to be written anew when packets meet them.
  */
 
+/** What is made with the first chain: most tables of most namespaces see no packet. */
 const FIRST_WORDS = 1024;
 const FIRST_SLOTS = 64;
+const NO_WORDS: Int32Array = new Int32Array(0);
+const NO_DOUBLES: Float64Array = new Float64Array(0);
 /** Where the first block begins: 0 is none. Blocks begin at even words, for the doubles in them. */
 const START = 4;
 
 export class CodeArena<T> {
-  words: Int32Array = new Int32Array(FIRST_WORDS);
+  words: Int32Array = NO_WORDS;
   /** The same octets. */
-  doubles: Float64Array = new Float64Array(this.words.buffer);
+  doubles: Float64Array = NO_DOUBLES;
   /** By slot: where the chain's block is, 0 while it is not written; and the chain. Slot 0 is none. */
-  blocks: Int32Array = new Int32Array(FIRST_SLOTS);
+  blocks: Int32Array = NO_WORDS;
   readonly owners: (T | null)[] = [null];
   readonly #slots: number[] = [];
   #used = START;
@@ -33,7 +36,7 @@ export class CodeArena<T> {
     const slot = this.#slots.pop() ?? this.owners.length;
     this.owners[slot] = owner;
     if (slot >= this.blocks.length) {
-      const blocks = new Int32Array(this.blocks.length * 2);
+      const blocks = new Int32Array(Math.max(FIRST_SLOTS, this.blocks.length * 2));
       blocks.set(this.blocks);
       this.blocks = blocks;
     }
@@ -75,7 +78,7 @@ export class CodeArena<T> {
       this.#wasted = 0;
     }
     if (this.#used + size <= this.words.length) return;
-    let length = this.words.length * 2;
+    let length = Math.max(FIRST_WORDS, this.words.length * 2);
     while (length < this.#used + size) length *= 2;
     const words = new Int32Array(length);
     words.set(this.words);

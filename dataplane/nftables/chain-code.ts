@@ -143,7 +143,7 @@ export class ChainCode {
   /** The chain's rules changed: it is to be written anew when a packet meets it. */
   drop(chain: Chain): void {
     const { arena } = this;
-    const at = arena.blocks[chain.slot] as number;
+    const at = chain.slot === 0 ? 0 : (arena.blocks[chain.slot] as number);
     if (at === 0) return;
     const rules = arena.words[at] as number;
     arena.drop(chain.slot, sizeOf(arena.words[at + HEAD + rules] as number));

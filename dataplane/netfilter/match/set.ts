@@ -37,7 +37,8 @@ export function elementOf(set: IpSet, sides: Sides, p: NfPacket): Element | null
     return port < 0 ? null : { service: 0, len: 0, a: port, b: 0 };
   }
   const port = dimensions > 1 ? portOf(p, sides[1] ?? "dst") : 0;
-  if (port < 0) return null;
+  // A set takes addresses of its own family alone.
+  if (port < 0 || (widthOf(p.src) === 128) !== (set.options.six ?? false)) return null;
   const address = (side: "src" | "dst" | undefined): number => (side === "src" ? p.src : p.dst) | 0;
   const service = dimensions > 1 ? (p.proto << 16) | port : 0;
   return { service, len: widthOf(p.src), a: address(sides[0]), b: dimensions > 2 ? address(sides[2]) : 0 };

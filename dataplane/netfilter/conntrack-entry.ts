@@ -20,7 +20,8 @@ export interface CtEntry {
  * before that is in the table (nf_ct_attach): so it is translated back on its way out.
  */
 export function attachCt(answer: Skb, about: Skb): void {
-  if (about.ct === null) return;
+  // What answers an untracked packet belongs to nothing, but is marked as if it did: see `target/ct.ts`.
+  if (about.ct === null && about.ctInfo !== IP_CT_UNTRACKED) return;
   answer.ct = about.ct;
   answer.ctInfo = about.ctInfo < IP_CT_ESTABLISHED_REPLY ? IP_CT_RELATED_REPLY : IP_CT_RELATED;
 }

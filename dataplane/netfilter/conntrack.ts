@@ -132,6 +132,7 @@ export class Conntrack {
   /** Gives the packet its connection (nf_conntrack_in). Answers a verdict. Sums are checked of what comes in. */
   track(skb: Skb, hook: number): number {
     if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
+    skb.ctInfo = 0;
     if ((skb.ctZone & ZONE_MARK) !== 0) zoneByMark(skb);
     const t = this.timeouts;
     if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);
@@ -151,6 +152,7 @@ export class Conntrack {
   /** The same for an IPv6 packet. Neighbour discovery and its kin are not tracked. */
   track6(skb: Skb, hook: number): number {
     if (skb.ct !== null || skb.ctInfo === IP_CT_UNTRACKED) return NF_ACCEPT;
+    skb.ctInfo = 0;
     if ((skb.ctZone & ZONE_MARK) !== 0) zoneByMark(skb);
     const t = this.timeouts;
     if (this.#sysctls.generation !== t.generation) t.refresh(this.#sysctls);

@@ -6,6 +6,7 @@
  */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { doseOf } from "../support/dose.ts";
 import { missing } from "../support/needs.ts";
 import { KERNEL_LAB_NEEDS } from "./kernel-lab.ts";
 import { nftRulesets, nftRulesets6 } from "./nft-random.ts";
@@ -13,8 +14,7 @@ import { compareOutcomes, emulate, framesOf, packets, packets6, type RandomPacke
 import { KernelRouters, type SideFrame } from "./rules-lab.ts";
 import { shrinkList } from "./shrink.ts";
 
-const RULESETS = Number(process.env.PODWIRE_NFT_RULESETS ?? 25);
-const SEED = process.env.PODWIRE_NFT_SEED === undefined ? undefined : Number(process.env.PODWIRE_NFT_SEED);
+const DOSE = doseOf("PODWIRE_NFT_RULESETS", "PODWIRE_NFT_SEED", 25);
 /** Says how many packets were sent. */
 const REPORT = process.env.PODWIRE_NFT_REPORT !== undefined;
 const PACKETS = 20;
@@ -51,7 +51,7 @@ describe("nftables rules as Linux follows them", () => {
       let count = 0;
       const list = fc.array(sent, { minLength: PACKETS, maxLength: PACKETS });
       for (const [i, [rules, all]] of fc
-        .sample(fc.tuple(rulesets, list), { numRuns: RULESETS, ...(SEED === undefined ? {} : { seed: SEED }) })
+        .sample(fc.tuple(rulesets, list), { numRuns: DOSE.cases, ...DOSE.seed })
         .entries()) {
         const whole = all.filter(({ spec }) => comparable(spec)).map((p) => ({ ...p, cut: 0, offset: -1 }));
         const frames = framesOf(rules, whole);
@@ -71,9 +71,11 @@ describe("nftables rules as Linux follows them", () => {
         const few = await shrinkList(frames, (fewer) => fails(lines, fewer), budget);
         const small = `${lines.join("\n")}\n`;
         const shown = few.map((f) => `  ${f.side} ${show(f)}`).join("\n");
-        expect.fail(`ruleset ${i + 1}, seed ${SEED ?? "none"}: ${await why(small, few)}\nsent:\n${shown}\n${small}`);
+        expect.fail(
+          `ruleset ${i + 1}, seed ${DOSE.seed.seed ?? "none"}: ${await why(small, few)}\nsent:\n${shown}\n${small}`,
+        );
       }
-      if (REPORT) process.stderr.write(`nft, ${family}: ${count} packets over ${RULESETS} rulesets\n`);
+      if (REPORT) process.stderr.write(`nft, ${family}: ${count} packets over ${DOSE.cases} rulesets\n`);
     },
   );
 });

@@ -11,14 +11,14 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { rulesets, rulesText } from "../../dataplane/netfilter/random-rules.ts";
+import { doseOf } from "../support/dose.ts";
 import { missing } from "../support/needs.ts";
 import { KERNEL_LAB_NEEDS } from "./kernel-lab.ts";
 import { compareOutcomes, emulate, framesOf, packets, packets6, show } from "./rules-case.ts";
 import { KernelRouters, type Outcome, type Side, type SideFrame, type Variant } from "./rules-lab.ts";
 import { shrinkList } from "./shrink.ts";
 
-const RULESETS = Number(process.env.PODWIRE_RULESETS ?? 25);
-const SEED = process.env.PODWIRE_RULES_SEED === undefined ? undefined : Number(process.env.PODWIRE_RULES_SEED);
+const DOSE = doseOf("PODWIRE_RULESETS", "PODWIRE_RULES_SEED", 25);
 /** Says how many packets were sent. */
 const REPORT = process.env.PODWIRE_RULES_REPORT !== undefined;
 const PACKETS = 20;
@@ -155,7 +155,7 @@ describe("rules as Linux follows them", () => {
           const why = judge(rules, frames, await linux(rules, frames), six);
           if (why !== "") throw new Error(why);
         }),
-        { numRuns: RULESETS, endOnFailure: true, ...(SEED === undefined ? {} : { seed: SEED }) },
+        { numRuns: DOSE.cases, endOnFailure: true, ...DOSE.seed },
       );
       if (REPORT) process.stderr.write(`${variant}: ${sent.frames} packets over ${sent.rulesets} rulesets\n`);
       if (!run.failed) return;

@@ -1,18 +1,21 @@
 /**
  * SCTP associations as Linux follows them: random chunks with random tags in both directions of a few flows, and rules that
  * count by state. The same packets pass or are dropped, and every rule counts the same.
+ *
+ * PODWIRE_SCTP_CASES and PODWIRE_SCTP_SEED say how many lots of flows and which.
  */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Bench, type PacketSpec } from "../../dataplane/netfilter/testing.ts";
 import * as sctp from "../../dataplane/wire/sctp.ts";
+import { doseOf } from "../support/dose.ts";
 import { missing } from "../support/needs.ts";
 import { ether } from "./frames.ts";
 import { KERNEL_LAB_NEEDS } from "./kernel-lab.ts";
 import { compareOutcomes, emulate } from "./rules-case.ts";
 import { FAR_MAC, KernelRouters, ROUTER_MAC, type Side, type SideFrame } from "./rules-lab.ts";
 
-const RUNS = Number(process.env.PODWIRE_RULESETS ?? 12);
+const DOSE = doseOf("PODWIRE_SCTP_CASES", "PODWIRE_SCTP_SEED", 12);
 const FLOWS = 12;
 const CHUNKS = [
   sctp.DATA,
@@ -120,7 +123,7 @@ describe("SCTP associations", () => {
           const linux = await lab.run("iptables-nft", text, frames, ours.frames.length);
           expect(compareOutcomes(linux, ours)).toBe("");
         }),
-        { numRuns: RUNS, endOnFailure: true },
+        { numRuns: DOSE.cases, endOnFailure: true, ...DOSE.seed },
       );
     } finally {
       await lab.close();

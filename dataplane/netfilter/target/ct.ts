@@ -23,9 +23,9 @@ const DIRECTIONS: Readonly<Record<string, number>> = {
   "--zone-reply": ZONE_REPLY,
 };
 
-function notrack(p: NfPacket): number {
-  // A zone that was given it stands for its connection.
-  if (p.skb.ct === null && p.skb.ctZone === 0) p.skb.ctInfo = IP_CT_UNTRACKED;
+/** Anything that was said of a connection before forbids it: a zone that was given to the packet, or what it answers. */
+function notrack({ skb }: NfPacket): number {
+  if (skb.ct === null && skb.ctInfo === 0 && skb.ctZone === 0) skb.ctInfo = IP_CT_UNTRACKED;
   return CONTINUE;
 }
 

@@ -55,6 +55,8 @@ export function withClusterOptions(command: Command): Command {
 export async function buildCluster(flags: ClusterFlags): Promise<Cluster> {
   const settings = flags.config === undefined ? {} : readSettings(flags.config);
   const files = [...(settings.files ?? []), ...flags.file];
+  if (flags.clusterCidr !== undefined) parseCidrPair(flags.clusterCidr, "--cluster-cidr", "command line");
+  if (flags.serviceCidr !== undefined) parseCidrPair(flags.serviceCidr, "--service-cidr", "command line");
   if (files.length === 0) throw new UsageError("no manifests: give a file or a directory with -f");
   const progress = new Progress(flags.quiet === true);
   const proxyConfig = flags.proxyConfig ?? settings.proxyConfig;
@@ -167,6 +169,9 @@ function isCidrPair(value: unknown): boolean {
 function isInt(min: number, max: number): (value: unknown) => boolean {
   return (value) => Number.isInteger(value) && (value as number) >= min && (value as number) <= max;
 }
+
+/** What `--lenient` does, for the verbs that read rules. */
+export const LENIENT = "let rules with matches or targets that are not known match nothing, and say which";
 
 /** Which address of an end that has one of each family, in the words of curl and ping. */
 export type FamilyFlags = { readonly ipv4?: boolean; readonly ipv6?: boolean };

@@ -6,7 +6,7 @@ import { ExplainedNode } from "../../cluster/explain/explain.ts";
 import { parseFlow } from "../../cluster/trace/first-packet.ts";
 import { renderTree } from "../../cluster/trace/render-tree.ts";
 import type { Verdict } from "../../cluster/trace/result.ts";
-import { integer } from "../cluster-options.ts";
+import { integer, LENIENT } from "../cluster-options.ts";
 import { OK, UNEXPECTED, UsageError } from "../exit.ts";
 import { type OutputFormat, paintFor, printResult, printWarnings } from "../print.ts";
 
@@ -44,7 +44,7 @@ export function explainCommand(finish: (code: number) => void): Command {
     .option("--ipvsadm <file>", "what `ipvsadm -Sn` printed")
     .option("--nft <file>", "what `nft list ruleset` printed")
     .option("--in <device>", "where the packet comes in (default: the device that leads back to its source)")
-    .option("--lenient", "let rules with matches or targets that are not known match nothing, and say which")
+    .option("--lenient", LENIENT)
     .option("--seed <number>", "seed of what rules leave to chance", integer(0, 2 ** 32 - 1), 1)
     .option("-v, --verbose", "every rule that matched")
     .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))

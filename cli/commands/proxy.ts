@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { ClusterError } from "../../cluster/api/cluster-error.ts";
-import { type Family, isIp } from "../../cluster/api/ip.ts";
+import { isIp } from "../../cluster/api/ip.ts";
 import type { KubeObject } from "../../cluster/api/meta.ts";
 import { type Node, nodeIps, podCidrs, ZONE_LABEL } from "../../cluster/api/node.ts";
 import { Manager } from "../../cluster/client/manager.ts";
@@ -15,7 +15,7 @@ import {
   type ProxyMode,
   parseProxyConfig,
 } from "../../cluster/kube-proxy/config.ts";
-import { FlowEvaluator, type FlowVerdict } from "../../cluster/kube-proxy/evaluate.ts";
+import { FlowEvaluator, type FlowVerdict, type RulesOptions } from "../../cluster/kube-proxy/evaluate.ts";
 import type { ProxyNode } from "../../cluster/kube-proxy/mode.ts";
 import { TOOLS, type Tool, textsFor } from "../../cluster/kube-proxy/render.ts";
 import { loadManifests } from "../../cluster/manifests/load.ts";
@@ -25,7 +25,7 @@ import { MemoryStore } from "../../cluster/store/store-memory.ts";
 import { familyOfFlow, parseFlow } from "../../cluster/trace/first-packet.ts";
 import { SCHEDULERS } from "../../dataplane/ipvs/scheduler/registry.ts";
 import { NetlinkError } from "../../dataplane/netns/rtnl-ops.ts";
-import { collect, integer } from "../cluster-options.ts";
+import { collect, integer, LENIENT } from "../cluster-options.ts";
 import { OK, UsageError } from "../exit.ts";
 import { type OutputFormat, printResult, printWarnings, table } from "../print.ts";
 
@@ -44,6 +44,7 @@ type Flags = {
   readonly seed: number;
   readonly quiet?: boolean;
   readonly rules?: string;
+  readonly lenient?: boolean;
   readonly tool?: Tool;
   readonly output: OutputFormat;
 };
@@ -59,7 +60,11 @@ export function proxyCommand(end: (code: number) => void): Command {
   proxy.addCommand(
     withProxyOptions(new Command("eval"))
       .description("say what the rules do to the first packet of a flow")
-      .option("--rules <file>", "evaluate this iptables-save or ip6tables-save text instead of rendering one")
+      .option(
+        "--rules <file>",
+        "evaluate this text instead of rendering one: of iptables-save, or of ip6tables-save for flows of IPv6",
+      )
+      .option("--lenient", LENIENT)
       .argument("[flow...]", "such as 'TCP 10.1.0.5:40000 > 10.96.0.1:443'; one a line on standard input if none")
       .addOption(new Option("-o, --output <format>", "what to print").choices(["text", "json", "yaml"]).default("text"))
       .action(async (flows: string[], flags: Flags) => end(await evaluate(flows, flags))),
@@ -140,8 +145,11 @@ async function allocate(objects: readonly KubeObject[], flags: Flags): Promise<r
   for (const object of objects) await store.create(object);
   const serviceCidrs = serviceCidrsOf(flags);
   const salt = saltOf(flags.seed);
-  const controllers = [new ServiceController(store, salt, { serviceCidrs }), new EndpointSliceController(store, salt)];
   try {
+    const controllers = [
+      new ServiceController(store, salt, { serviceCidrs }),
+      new EndpointSliceController(store, salt),
+    ];
     await new Manager(store, controllers).settle();
   } catch (cause) {
     if (cause instanceof ClusterError) throw new UsageError(cause.message, { cause });
@@ -177,7 +185,12 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
   const evaluator =
     rules === undefined
       ? await FlowEvaluator.ofObjects(objects, node, config)
-      : await load(rules, node.ips, config, flows[0] === undefined ? 4 : familyOfFlow(flows[0]));
+      : await load(rules, node.ips, config, {
+          source: rules,
+          family: flows[0] === undefined ? 4 : familyOfFlow(flows[0]),
+          lenient: flags.lenient === true,
+        });
+  printWarnings(evaluator.warnings, flags.quiet === true);
   const verdicts = flows.map((flow) => evaluator.evaluate(flow));
   if (flags.output === "json") for (const verdict of verdicts) process.stdout.write(`${JSON.stringify(verdict)}\n`);
   else printResult(flags.output, verdicts, () => textOf(verdicts));
@@ -185,10 +198,15 @@ async function evaluate(texts: readonly string[], flags: Flags): Promise<number>
 }
 
 /** A ruleset that is wrong is bad input: its error names file, line and module. The first flow tells its family. */
-async function load(file: string, ips: readonly string[], config: ProxyConfig, family: Family): Promise<FlowEvaluator> {
+async function load(
+  file: string,
+  ips: readonly string[],
+  config: ProxyConfig,
+  options: RulesOptions,
+): Promise<FlowEvaluator> {
   const text = read(file);
   try {
-    return await FlowEvaluator.ofRules(text, ips, config, file, family);
+    return await FlowEvaluator.ofRules(text, ips, config, options);
   } catch (cause) {
     if (cause instanceof NetlinkError) throw new UsageError(cause.message, { cause });
     throw cause;

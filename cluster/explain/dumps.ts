@@ -165,7 +165,9 @@ function parseList(dump: Dump): readonly Item[] {
   try {
     value = JSON.parse(dump.text);
   } catch (cause) {
-    throw unexpected(dump, "JSON", cause instanceof Error ? cause.message : "no JSON", "what `ip -j` prints", cause);
+    // The message quotes the text, with its line ends.
+    const found = cause instanceof Error ? cause.message.replace(/\s+/g, " ") : "no JSON";
+    throw unexpected(dump, "JSON", found, "what `ip -j` prints", cause);
   }
   if (!Array.isArray(value) || !value.every((v) => typeof v === "object" && v !== null)) {
     const found = JSON.stringify(value).slice(0, 40);

@@ -11,9 +11,6 @@ import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
 import { localOutEither } from "../../dataplane/ip6/either.ts";
 import { neighFor } from "../../dataplane/neigh/neigh.ts";
-import type { IptablesNetfilter } from "../../dataplane/netfilter/netfilter.ts";
-import { netfilter6Of, netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
-import { unknownRules } from "../../dataplane/netfilter/unknown-rule.ts";
 import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { type NetlinkError, NetlinkError as NetlinkFailure, type RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { completeChecksum } from "../../dataplane/skb/partial-checksum.ts";
@@ -28,6 +25,7 @@ import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
 import type { Endpoint, TraceResult } from "../trace/result.ts";
 import { type Event, Track } from "../trace/tracer.ts";
+import { unknownRulesOf } from "../trace/unknown-rules.ts";
 import { type Dumps, opsOf, silentOf } from "./dumps.ts";
 
 export type ExplainOptions = {
@@ -80,7 +78,7 @@ export class ExplainedNode {
       if (dev !== undefined) neighFor(dev, address);
     }
     for (const dev of host.root.devs.values()) dev.noarp = true;
-    return new ExplainedNode(host, lenient ? warningsOf(host, dumps) : []);
+    return new ExplainedNode(host, lenient ? warningsOf(host.root, dumps) : []);
   }
 
   explain(flow: Flow, options: ExplainOptions = {}): TraceResult {
@@ -201,17 +199,8 @@ class Listeners {
   }
 }
 
-function warningsOf({ root }: Host, { iptables, ip6tables }: Dumps): InputIssue[] {
-  const of = (nf: IptablesNetfilter | null, file = ""): InputIssue[] =>
-    [...(nf?.tables.values() ?? [])].flatMap(unknownRules).map(({ line, reason }) => ({
-      severity: "warning",
-      file,
-      line,
-      field: "rules",
-      found: reason,
-      expected: "a rule that is known; this one matches nothing",
-    }));
-  return [...of(netfilterOf(root), iptables?.file), ...of(netfilter6Of(root), ip6tables?.file)];
+function warningsOf(ns: NetNs, { iptables, ip6tables }: Dumps): readonly InputIssue[] {
+  return [...unknownRulesOf(ns, 4, iptables?.file ?? ""), ...unknownRulesOf(ns, 6, ip6tables?.file ?? "")];
 }
 
 function leaves(reply: Track | null): boolean {
@@ -231,6 +220,7 @@ function withoutReply(result: TraceResult): TraceResult {
 /** What each dump is called, and what it should be. */
 const EXPECTED: Readonly<Record<string, readonly [string, string]>> = {
   "iptables.restore": ["rules", "what iptables-save prints"],
+  "ip6tables.restore": ["rules", "what ip6tables-save prints"],
   "ipset.restore": ["sets", "what ipset save prints"],
   "ipvs.restore": ["virtual services", "what ipvsadm -Sn prints"],
   "nft.apply": ["rules", "what nft list ruleset prints"],
@@ -239,10 +229,17 @@ const EXPECTED: Readonly<Record<string, readonly [string, string]>> = {
 function inputErrorOf(cause: NetlinkError, dumps: Dumps): InputError {
   const op = cause.failed;
   const file = op == null ? "" : fileOf(op, dumps);
-  const [field, expected] = EXPECTED[op?.op ?? ""] ?? [op?.op ?? "dump", "a dump that fits together"];
+  const six = op?.op === "iptables.restore" && op.family === "ipv6";
+  const [what, usual] = EXPECTED[six ? "ip6tables.restore" : (op?.op ?? "")] ?? [
+    op?.op ?? "dump",
+    "a dump that fits together",
+  ];
   const { message } = cause;
   const place = message.startsWith(`${file}:`) ? /^:(\d+)(?::(\d+))?: /.exec(message.slice(file.length)) : null;
-  const found = place === null ? message : message.slice(file.length + place[0].length);
+  const said = place === null ? message : message.slice(file.length + place[0].length);
+  // Some messages say by themselves what they found and what they expected.
+  const [, where = "", found = said, expected = usual] = /^(?:(.*): )?found (.+), expected (.+)$/.exec(said) ?? [];
+  const field = where === "" ? what : `${what}: ${where}`;
   const column = place?.[2] === undefined ? {} : { column: Number(place[2]) };
   return new InputError({ file, line: Number(place?.[1] ?? 0), ...column, field, found, expected }, { cause });
 }
@@ -261,7 +258,10 @@ function fileOf(op: RtnlOp, dumps: Dumps): string {
       return dumps.addrs?.file ?? "";
     case "link.add":
       return dumps.links?.file ?? dumps.addrs?.file ?? "";
-    default:
-      return (op.op === "route.replace" && op.dst.includes(":") ? dumps.routes6 : dumps.routes)?.file ?? "";
+    default: {
+      const { routes, routes6 } = dumps;
+      const six = op.op === "route.replace" && op.dst.includes(":");
+      return (six ? (routes6 ?? routes) : (routes ?? routes6))?.file ?? "";
+    }
   }
 }

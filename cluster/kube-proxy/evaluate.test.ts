@@ -168,6 +168,7 @@ function rowsOf(family: Family): readonly Row[] {
       { ipvs: ["dnat", THERE, KEEP], userspace: ["dnat", THERE, MASQ] },
     ],
     ["a pod to a Service without endpoints", pod, ip(23), 80, ["reject", [], KEEP]],
+    ["outside to a ClusterIP without endpoints", outside, ip(23), 80, ["reject", [], KEEP]],
     ["outside to a node port without endpoints", outside, node, nodePort(23), ["reject", [], KEEP]],
     ["a pod to itself through its Service", here, ip(24), 80, ["dnat", HERE, MASQ]],
     [
@@ -226,7 +227,7 @@ describe("FlowEvaluator of rules", () => {
   it("takes those of ip6tables, for flows of IPv6 alone", async () => {
     const text =
       "*nat\n-A PREROUTING -d fd00:96::9/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::5]:8080\nCOMMIT\n";
-    const e = await FlowEvaluator.ofRules(text, [], DEFAULT_PROXY_CONFIG, "rules", 6);
+    const e = await FlowEvaluator.ofRules(text, [], DEFAULT_PROXY_CONFIG, { family: 6 });
     expect(e.evaluate(flow("fd00::1", "fd00:96::9", 80))).toMatchObject({
       verdict: "dnat",
       endpoints: ["[fd00::5]:8080"],
@@ -247,6 +248,7 @@ describe("parseFlow", () => {
     "TCP 10.0.0.1:1",
     "ICMP 10.0.0.1:1 > 10.0.0.2:2",
     "TCP [fd00::1]:1 > 10.0.0.2:2",
+    "TCP [10.0.0.1]:1 > [10.0.0.2]:2",
     "TCP [fd00:::1]:1 > [fd00::2]:2",
     "TCP 10.0.0.1:0 > 10.0.0.2:2",
     "TCP 10.0.0.1:1 > 10.0.0.2:70000",

@@ -19,10 +19,11 @@ import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { type Family, familyOf, nth, parseCidr } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
 import { nodeObject } from "../kubelet/node-object.ts";
-import { InputError } from "../manifests/input-error.ts";
+import { InputError, type InputIssue } from "../manifests/input-error.ts";
 import { Choices } from "../trace/choices.ts";
 import { deliver, type Flow, familyOfFlow, firstPacket, formatFlow } from "../trace/first-packet.ts";
 import { Track } from "../trace/tracer.ts";
+import { unknownRulesOf } from "../trace/unknown-rules.ts";
 import type { ProxyConfig } from "./config.ts";
 import { KubeProxy } from "./kube-proxy.ts";
 import type { ProxyNode } from "./mode.ts";
@@ -57,14 +58,31 @@ const FORGET = 7 * 86_400_000;
 /** ipvs schedulers that decide by the packet and the weights alone, not by what came before. */
 const FIXED_SCHEDULERS: readonly string[] = ["sh", "dh", "mh", "fo"];
 
+export type RulesOptions = {
+  /** What errors and warnings call the text. */
+  readonly source?: string;
+  readonly family?: Family;
+  /** Rules with matches or targets that are not known match nothing, and are in `warnings`. */
+  readonly lenient?: boolean;
+};
+
 export class FlowEvaluator {
   readonly #host: Host;
   readonly #world: World;
   readonly #config: ProxyConfig;
   readonly #families: readonly Family[];
   readonly #proxy: KubeProxy | null;
+  /** Rules that match nothing because they are not known, where they were read leniently. */
+  readonly warnings: readonly InputIssue[];
 
-  private constructor(host: Host, config: ProxyConfig, families: readonly Family[], proxy: KubeProxy | null = null) {
+  private constructor(
+    host: Host,
+    config: ProxyConfig,
+    families: readonly Family[],
+    proxy: KubeProxy | null,
+    warnings: readonly InputIssue[] = [],
+  ) {
+    this.warnings = warnings;
     this.#families = families;
     this.#host = host;
     this.#world = host.world;
@@ -98,13 +116,22 @@ export class FlowEvaluator {
     text: string,
     nodeIps: readonly string[],
     config: ProxyConfig,
-    source = "kube-proxy",
-    family: Family = 4,
+    { source = "kube-proxy", family = 4, lenient = false }: RulesOptions = {},
   ): Promise<FlowEvaluator> {
     const { host, backend } = await bareNode(nodeIps, config, []);
     const protocol = family === 4 ? "ipv4" : "ipv6";
-    await backend.apply([{ op: "iptables.restore", netns: "host", family: protocol, text, noflush: true, source }]);
-    return new FlowEvaluator(host, config, [family]);
+    const op = {
+      op: "iptables.restore",
+      netns: "host",
+      family: protocol,
+      text,
+      noflush: true,
+      lenient,
+      source,
+    } as const;
+    await backend.apply([op]);
+    const warnings = lenient ? unknownRulesOf(host.root, family, source) : [];
+    return new FlowEvaluator(host, config, [family], null, warnings);
   }
 
   /** Throws InputError for a flow of a family that no rules here are about. */
@@ -238,6 +265,8 @@ async function bareNode(
   const ops: RtnlOp[] = [
     { op: "sysctl.set", netns, key: "net.ipv4.ip_forward", value: "1" },
     { op: "sysctl.set", netns, key: "net.ipv6.conf.all.forwarding", value: "1" },
+    // What comes by the card leaves by it; a redirect would use up what the limit of ICMP errors leaves to REJECT.
+    { op: "sysctl.set", netns, key: "net.ipv4.conf.all.send_redirects", value: "0" },
     { op: "link.add", netns, name: CARD, kind: "dummy", up: true },
     { op: "link.add", netns, name: pods, kind: "dummy", up: true },
     ...addressOps(4, ips, podCidrs, pods, [SOME_ADDRESS, SOME_GATEWAY]),

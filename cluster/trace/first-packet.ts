@@ -30,8 +30,11 @@ const PROTOCOLS: Readonly<Record<Flow["protocol"], number>> = {
 /** Common header 12 and an INIT chunk of 20 octets. */
 const SCTP_INIT = 32;
 
-const END = "([0-9.]+|\\[[0-9a-f:.]+\\]):([0-9]+)";
+const END = "([0-9.]+|\\[[0-9a-f:.]*:[0-9a-f:.]*\\]):([0-9]+)";
 const FLOW = new RegExp(`^(tcp|udp|sctp)\\s+${END}\\s*(?:>|→|->)\\s*${END}$`, "i");
+
+const EXPECTED =
+  "PROTOCOL ADDRESS:PORT > ADDRESS:PORT of one family, such as TCP 10.1.0.5:40000 > 10.96.0.1:443 or UDP [fd00::5]:4000 > [fd00::a]:53";
 
 /**
  * Reads "TCP 10.1.0.5:40000 > 10.96.0.1:443" or "TCP [fd00::5]:40000 > [fd00:96::1]:443". Throws InputError naming where the
@@ -43,8 +46,7 @@ export function parseFlow(text: string, file: string, line: number): Flow {
   const [srcPort, dstPort] = [Number(match?.[3]), Number(match?.[5])];
   const whole = src !== undefined && dst !== undefined && isKey6(src) === isKey6(dst);
   if (match === null || !whole || !isPort(srcPort) || !isPort(dstPort)) {
-    const expected = "PROTOCOL ADDRESS:PORT > ADDRESS:PORT, such as TCP 10.1.0.5:40000 > 10.96.0.1:443";
-    throw new InputError({ file, line, field: "flow", found: JSON.stringify(text.trim()), expected });
+    throw new InputError({ file, line, field: "flow", found: JSON.stringify(text.trim()), expected: EXPECTED });
   }
   return { protocol: (match[1] ?? "").toUpperCase() as Flow["protocol"], src, srcPort, dst, dstPort };
 }

@@ -142,8 +142,11 @@ describe("bad input", () => {
   });
 
   it.each([
-    ["10.1.0.0/16,10.2.0.0/16", "clusterCidr: found 10.1.0.0/16,10.2.0.0/16, expected one CIDR, or one of each family"],
-    ["10.244.0.0/16,fd00::/200", "clusterCidr: found fd00::/200, expected a CIDR such as"],
+    [
+      "10.1.0.0/16,10.2.0.0/16",
+      "command line: --cluster-cidr: found 10.1.0.0/16,10.2.0.0/16, expected one CIDR, or one of each family",
+    ],
+    ["10.244.0.0/16,fd00::/200", "command line: --cluster-cidr: found fd00::/200, expected a CIDR such as"],
     ["10.96.4.0/24", "serviceCidr: found 10.96.0.0/12, expected a CIDR apart from clusterCidr, 10.96.4.0/24"],
     ["10.244.0.0/23", "no free /24 for it (2 of 2 in use)"],
   ])("pods in %s", (cidrs, message) => {
@@ -157,9 +160,11 @@ describe("bad input", () => {
     [["--service-cidr", "10.96.0.0"], "command line: --service-cidr: found 10.96.0.0, expected a CIDR such as"],
     [["--cluster-cidr", "fd00:1::/56,fd00:2::/56"], "command line: --cluster-cidr: found fd00:1::/56,fd00:2::/56"],
     [["--node-address", "node-1"], "option --node-address: found node-1, expected an IP address"],
+    [["--service-cidr", "10.96.0.0/32"], "service CIDR 10.96.0.0/32: too small, /30 at least"],
   ])("of proxy render: %j", (args, message) => {
     const run = podwire(["proxy", "render", ...SHOP, ...args]);
     expect(run.stderr).toContain(message);
+    expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
     expect(run.code).toBe(2);
   });
 
@@ -179,6 +184,60 @@ describe("files of other tools", () => {
     const rules = file("rules.v4", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m sorcery --spell 3 -j DROP\nCOMMIT\n");
     const run = podwire(["proxy", "eval", "--rules", rules, "TCP 10.0.0.1:1 > 10.0.0.2:2"]);
     expect(run.stderr).toMatch(/^podwire: .*rules\.v4:3:13: .*sorcery[^\n]*\n$/);
+    expect(run.code).toBe(2);
+  });
+
+  it("such rules match nothing with --lenient, and are named", () => {
+    const text =
+      "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m sorcery --spell 3 -j DROP\n-A FORWARD -p udp -j DROP\nCOMMIT\n";
+    for (const [name, flows] of [
+      ["lenient.v4", ["TCP 10.0.0.1:1 > 10.0.0.2:2", "UDP 10.0.0.1:1 > 10.0.0.2:2"]],
+      ["lenient.v6", ["TCP [fd00::1]:1 > [fd00::2]:2", "UDP [fd00::1]:1 > [fd00::2]:2"]],
+    ] as const) {
+      const rules = file(name, text);
+      const run = podwire(["proxy", "eval", "--rules", rules, "--lenient", ...flows]);
+      expect(run.stderr).toBe(
+        `warning: ${rules}:3: rules: found match "sorcery" is not known, expected a rule that is known; this one matches nothing\n`,
+      );
+      expect(run.stdout).toMatch(/:2 +none .*\n.*:2 +drop /);
+      expect(run.code).toBe(0);
+      expect(podwire(["proxy", "eval", "--rules", rules, "--lenient", "-q", ...flows]).stderr).toBe("");
+    }
+  });
+
+  it.each([
+    ["--routes6", "*filter\n:INPUT", /^podwire: .*dump: JSON: found .*, expected what `ip -j` prints$/],
+    [
+      "--routes6",
+      '[{"dst":"fd00::/8","gateway":"10.0.0.1","dev":"eth0"}]',
+      /dump: route\.replace: found route fd00::\/8: gateway 10\.0\.0\.1 is of the other family, expected/,
+    ],
+    [
+      "--routes",
+      '[{"dst":"fd00::/800","dev":"eth0"}]',
+      /dump: route\.replace: found route fd00::\/800 is not an IP prefix/,
+    ],
+    [
+      "--ip6tables-save",
+      "*filter\n-A INPUT -s 10.0.0.1 -j DROP\nCOMMIT\n",
+      /dump:2:13: rules: found option -s: "10\.0\.0\.1" is not an IPv6 address or network, expected what ip6tables-save prints$/,
+    ],
+    ["--nft", "table ip6 t {", /dump:1:14: rules: found the end of the text, expected a chain or a set$/],
+    [
+      "--ipset-save",
+      "create a bitmap:port\n",
+      /dump:1:8: sets: .*option range: found nothing, expected ports such as 0-65535$/,
+    ],
+    [
+      "--ipvsadm",
+      "-A -t [fd00::1:80 -s rr\n",
+      /dump:1:7: virtual services: found option -t: "\[fd00::1:80" is not an address/,
+    ],
+  ])("a dump of a node's that is wrong: %s %j", (option, text, message) => {
+    const run = podwire(["explain", option, file("dump", text), "TCP [fd00::1]:1 > [fd00::2]:2"]);
+    const [line, ...more] = run.stderr.trimEnd().split("\n");
+    expect(line).toMatch(message);
+    expect(more).toEqual([]);
     expect(run.code).toBe(2);
   });
 

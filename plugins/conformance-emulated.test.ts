@@ -10,8 +10,7 @@ const open = async (): Promise<DataPlaneUnderTest> => {
   const backend = new EmulatedBackend(new Host(new World(1), "node-1"));
   return { backend, dispose: () => backend.close() };
 };
-const options = { ipv6: true, sameSubnetTwice: true };
-pluginConformance("a node of the emulator", open, options);
-otherPluginsConformance("a node of the emulator", open, options);
-nftablesConformance("a node of the emulator", open, { bridgeTables: true });
+pluginConformance("a node of the emulator", open);
+otherPluginsConformance("a node of the emulator", open);
+nftablesConformance("a node of the emulator", open);
 vlanConformance("a node of the emulator", open);

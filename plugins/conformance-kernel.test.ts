@@ -8,12 +8,11 @@ import { vlanConformance } from "./conformance-vlan.contract.ts";
 
 const noNft = missing("nft");
 const reason = missing("root", "netns", "iptables-restore");
-const options = { ipv6: true, sameSubnetTwice: true };
 if (reason === null) {
-  pluginConformance("the kernel", throwAwayKernel, options);
-  otherPluginsConformance("the kernel", throwAwayKernel, options);
+  pluginConformance("the kernel", throwAwayKernel);
+  otherPluginsConformance("the kernel", throwAwayKernel);
   vlanConformance("the kernel", throwAwayKernel);
-  if (noNft === null) nftablesConformance("the kernel", throwAwayKernel, { bridgeTables: true });
+  if (noNft === null) nftablesConformance("the kernel", throwAwayKernel);
   else describe("nftables on the kernel", () => it("passes the cases of plugins", ({ skip }) => skip(noNft)));
 } else {
   describe("on the kernel", () => {

@@ -9,11 +9,7 @@ const DATA = "/var/lib/cni/networks";
 const IPAM = { type: "host-local", ranges: [[{ subnet: "10.1.0.0/24" }]] };
 const BRIDGE = { cniVersion: "1.1.0", name: "net", type: "bridge", bridge: "br0", isGateway: true, ipam: IPAM };
 
-export function nftablesConformance(
-  name: string,
-  open: () => Promise<DataPlaneUnderTest>,
-  options: { readonly bridgeTables: boolean },
-): void {
+export function nftablesConformance(name: string, open: () => Promise<DataPlaneUnderTest>): void {
   describe(`on ${name}, with nftables`, () => {
     let plane: DataPlaneUnderTest;
     let backend: Backend;
@@ -202,8 +198,7 @@ export function nftablesConformance(
       const note = 'comment "macspoofchk-c1-eth0"';
       const base = () => rules(TABLE, "PREROUTING");
 
-      it("drops frames of another MAC, and takes that back", async ({ skip }) => {
-        skip(!options.bridgeTables, "this data plane has no bridge tables yet");
+      it("drops frames of another MAC, and takes that back", async () => {
         const { result, error } = await node.call("ADD", conf, at);
         expect(error.msg).toBe("");
         const port = String((result.interfaces as JsonObject[])[1]?.name);
@@ -224,8 +219,7 @@ export function nftablesConformance(
         expect(await node.leases(DATA, "net")).toEqual({});
       });
 
-      it("finds at CHECK that its rules are gone", async ({ skip }) => {
-        skip(!options.bridgeTables, "this data plane has no bridge tables yet");
+      it("finds at CHECK that its rules are gone", async () => {
         const { result } = await node.call("ADD", conf, at);
         const text = `flush chain ${TABLE} cni-br-iface-c1-eth0-mac\n`;
         await backend.apply([{ op: "nft.apply", netns: "host", text }]);
@@ -235,8 +229,7 @@ export function nftablesConformance(
         });
       });
 
-      it("collects the rules of attachments that are not listed", async ({ skip }) => {
-        skip(!options.bridgeTables, "this data plane has no bridge tables yet");
+      it("collects the rules of attachments that are not listed", async () => {
         const { runtimeConfig: _, ...plain } = conf;
         await node.call("ADD", plain, at);
         await node.call("ADD", plain, { id: "c2", netns: await backend.addNetns("pod-2") });
@@ -247,8 +240,7 @@ export function nftablesConformance(
         expect(await base()).toEqual([expect.stringContaining("c2-eth0"), expect.stringContaining("c3-eth0")]);
       });
 
-      it("leaves nothing where a later operation fails", async ({ skip }) => {
-        skip(!options.bridgeTables, "this data plane has no bridge tables yet");
+      it("leaves nothing where a later operation fails", async () => {
         const bad = {
           ...conf,
           ipMasq: true,

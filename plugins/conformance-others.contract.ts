@@ -2,16 +2,10 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Backend } from "../backend/ops.ts";
 import type { JsonObject } from "./cni/types.ts";
-import type { ConformanceOptions, DataPlaneUnderTest } from "./conformance.contract.ts";
+import type { DataPlaneUnderTest } from "./conformance.contract.ts";
 import { type CallOptions, TestNode, withPrev } from "./testing.ts";
 
-const NO_IPV6 = "this data plane has no IPv6 yet";
-
-export function otherPluginsConformance(
-  name: string,
-  open: () => Promise<DataPlaneUnderTest>,
-  options: ConformanceOptions,
-): void {
+export function otherPluginsConformance(name: string, open: () => Promise<DataPlaneUnderTest>): void {
   describe(`on ${name}`, () => {
     let plane: DataPlaneUnderTest;
     let backend: Backend;
@@ -314,8 +308,7 @@ export function otherPluginsConformance(
         expect((await node.call("CHECK", withPrev(conf(), result), at)).error.msg).toBe("");
       });
 
-      it("routes IPv6", async ({ skip }) => {
-        skip(!options.ipv6, NO_IPV6);
+      it("routes IPv6", async () => {
         const ipam = { type: "host-local", subnet: "fd00:4::/64", routes: [{ dst: "::/0" }] };
         const { result, error } = await node.call("ADD", conf({ ipam }), at);
         expect(error.msg).toBe("");

@@ -2,9 +2,6 @@
 import { hostPort } from "../api/ip.ts";
 import type { Hop, TraceResult } from "./result.ts";
 
-/** What is said above the tree. */
-export type TreeHeader = { readonly title: string };
-
 /** Colours, or the text as it is. */
 export type Paint = {
   readonly bold: (text: string) => string;

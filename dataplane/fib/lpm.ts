@@ -1,5 +1,5 @@
 /**
- * Longest-prefix match over IPv4: a hash of networks for each prefix length in use, longest first. With at most 33 lengths,
+ * Longest-prefix match over IPv4 (IPv6 is in lpm6.ts): a hash of networks for each prefix length in use, longest first. With at most 33 lengths,
  * and few of them in use, a miss costs as many probes as there are lengths. Answers are cached above (fib.ts).
  */
 import { maskOf } from "../wire/prefix.ts";

@@ -16,7 +16,6 @@ export const IPS_DST_NAT = 32;
 export const IPS_NAT_MASK: number = IPS_SRC_NAT | IPS_DST_NAT;
 export const IPS_SRC_NAT_DONE = 128;
 export const IPS_DST_NAT_DONE = 256;
-export const IPS_NAT_DONE_MASK: number = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE;
 export const IPS_DYING = 512;
 
 export const DIR_ORIGINAL = 0;

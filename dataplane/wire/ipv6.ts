@@ -4,8 +4,8 @@
  *    0                           4                6             7           8         24             40
  *    | 6 | class | flow label    | payload length | next header | hop limit | source  | destination  |
  *
- * Extension headers are only walked over. Left out: jumbograms, and the refusal of ::1 on a device that is not
- * the loopback, which needs the device.
+ * Of the extension headers that of fragments is read and written, the others are only walked over. Left out: jumbograms, and
+ * the refusal of ::1 on a device that is not the loopback, which needs the device.
  */
 
 import { copy, equal, setU8, setU16, setU32, u8, u16, u32 } from "./bytes.ts";

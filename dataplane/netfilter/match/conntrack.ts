@@ -16,14 +16,12 @@ import { parseProtocol } from "../services.ts";
 import type { MatchModule } from "./module.ts";
 import type { PortRange } from "./ports.ts";
 
-/** Bits of a state set, in the order in which they are printed. */
-export const STATE_INVALID = 1;
-export const STATE_NEW = 2;
-export const STATE_RELATED = 4;
-export const STATE_ESTABLISHED = 8;
-export const STATE_UNTRACKED = 16;
-export const STATE_SNAT = 32;
-export const STATE_DNAT = 64;
+/** Bits of a state set, in the order in which they are printed; those of NAT come behind. */
+const STATE_INVALID = 1;
+const STATE_NEW = 2;
+const STATE_RELATED = 4;
+const STATE_ESTABLISHED = 8;
+const STATE_UNTRACKED = 16;
 const STATES: readonly string[] = ["INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED", "SNAT", "DNAT"];
 
 const STATUSES: readonly (readonly [string, number])[] = [

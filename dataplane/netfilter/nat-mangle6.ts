@@ -28,8 +28,11 @@ export function mangle6(skb: Skb, at: number, end: number, manip: number, addres
     case PROTO_UDP:
       if (end - th >= udp.HEADER_LEN) {
         const sum = th + udp.CHECKSUM;
+        const none = !partial && u16(b, sum) === 0;
         ported(b, th, end, sum, source, place, now, port, partial);
-        if (!partial && u16(b, sum) === 0) setU16(b, sum, 0xffff);
+        // None stays none, which nobody takes over IPv6 (udp_manip_pkt); one that comes out as none is written the other way.
+        if (none) setU16(b, sum, 0);
+        else if (!partial && u16(b, sum) === 0) setU16(b, sum, 0xffff);
       }
       break;
     case PROTO_ICMPV6:

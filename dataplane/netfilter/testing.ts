@@ -166,6 +166,7 @@ export class Bench {
     const field = CHECKSUMS[proto];
     if (proto === ipv4.PROTO_SCTP) sctp.fillChecksum(b, th, len);
     else if (field !== undefined) fillAt(b, th + field, th, len, sum);
+    if (proto === ipv4.PROTO_UDP && udp.checksum(b, th) === 0) udp.setChecksum(b, th, 0xffff);
     const fragment = spec.fragment ?? 0;
     if (six) writeIpv6(skb, proto, src, dst, spec);
     else {

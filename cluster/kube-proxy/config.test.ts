@@ -65,6 +65,11 @@ describe("a KubeProxyConfiguration", () => {
       'c.yaml:3: ipvs.scheduler: found "best", expected one of rr, wrr, lc, wlc, fo, ovf, lblc, lblcr, dh, sh, mh, sed, nq, twos, or nothing',
     ],
     [
+      "two CIDRs of one family",
+      "clusterCIDR: 10.244.0.0/16,10.0.0.0/8\n",
+      'c.yaml:3: clusterCIDR: found "10.244.0.0/16,10.0.0.0/8", expected one CIDR, or one of each family with a comma',
+    ],
+    [
       "a bad CIDR",
       "clusterCIDR: 10.0.0.0\n",
       'c.yaml:3: clusterCIDR: found "10.0.0.0", expected a CIDR such as 10.244.0.0/16',

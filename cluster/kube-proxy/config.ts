@@ -177,8 +177,12 @@ export function parseProxyConfig(text: string, file: string): ProxyConfig {
   const config = readConfig(value, fail);
   if (config.masqueradeBit > 31)
     fail(["iptables", "masqueradeBit"], show(config.masqueradeBit), "an integer from 0 to 31");
-  for (const cidr of config.clusterCIDR === "" ? [] : config.clusterCIDR.split(","))
-    if (parseCidr(cidr.trim()) === null) fail(["clusterCIDR"], show(cidr), "a CIDR such as 10.244.0.0/16");
+  const families = (config.clusterCIDR === "" ? [] : config.clusterCIDR.split(",")).map((text) => {
+    const cidr = parseCidr(text.trim());
+    return cidr === null ? fail(["clusterCIDR"], show(text), "a CIDR such as 10.244.0.0/16") : cidr.family;
+  });
+  if (families.length !== new Set(families).size)
+    fail(["clusterCIDR"], show(config.clusterCIDR), "one CIDR, or one of each family with a comma");
   for (const [i, cidr] of config.nodePortAddresses.entries())
     if (parseCidr(cidr) === null && !(cidr === "primary" && config.nodePortAddresses.length === 1))
       fail(["nodePortAddresses", i], show(cidr), 'a CIDR, or "primary" alone');

@@ -8,13 +8,12 @@ import { EmulatedBackend } from "../../backend/emulated.ts";
 import type { NetDev } from "../../dataplane/dev/netdev.ts";
 import { Host } from "../../dataplane/host/host.ts";
 import { World } from "../../dataplane/host/world.ts";
-import { localOut } from "../../dataplane/ip/output.ts";
-import { localOut6 } from "../../dataplane/ip6/output.ts";
+import { localOutEither } from "../../dataplane/ip6/either.ts";
 import { ipvsOf } from "../../dataplane/ipvs/text.ts";
 import { netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
 import type { RtnlOp } from "../../dataplane/netns/rtnl-ops.ts";
 import { DropReason } from "../../dataplane/wire/drop-reason.ts";
-import { formatIpPort, type IpKey, inPrefix, isKey6, parseIp, parsePrefix } from "../../dataplane/wire/ip-key.ts";
+import { formatIpPort, type IpKey, inPrefix, parseIp, parsePrefix } from "../../dataplane/wire/ip-key.ts";
 import * as ipv4 from "../../dataplane/wire/ipv4.ts";
 import { type Family, familyOf, nth, parseCidr } from "../api/ip.ts";
 import type { KubeObject } from "../api/meta.ts";
@@ -213,8 +212,7 @@ export class FlowEvaluator {
     skb.trace = track;
     if (ns.fib.isLocal(flow.src)) {
       skb.dst = ns.fib.dst(flow.dst);
-      if (isKey6(flow.dst)) localOut6(ns, skb);
-      else localOut(ns, skb);
+      localOutEither(ns, skb);
     } else deliver(this.#deviceOf(flow.src), skb);
     this.#world.loop.runNow();
     return this.#outcomeOf(flow, track, refused);

@@ -1,7 +1,6 @@
 /**
- * Choosing frames by a small part of pcap-filter(7): tcp, udp, icmp, icmp6, ip, ip6, arp, `host ADDRESS`, `port
- * NUMBER`, joined by `and`,
- * `or`, `not` (and binds tighter; no parentheses). A tunnelled packet counts with what it carries.
+ * Choosing frames by a small part of pcap-filter(7): tcp, udp, icmp, icmp6, ip, ip6, arp, `host ADDRESS`, `port NUMBER`,
+ * joined by `and`, `or`, `not` (and binds tighter; no parentheses). A tunnelled packet counts with what it carries.
  */
 import * as arp from "../../dataplane/wire/arp.ts";
 import * as ethernet from "../../dataplane/wire/ethernet.ts";

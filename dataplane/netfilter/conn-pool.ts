@@ -3,8 +3,8 @@
  * than the rest.
  *
  * A packet may still hold a connection that left the table. It is not used again before there was a moment without any
- * packet in flight, as the kernel waits for a grace period: what no packet holds,
- * nobody does. Where packets are always in flight, new ones are made.
+ * packet in flight, as the kernel waits for a grace period: what no packet holds, nobody does. Where packets are always in
+ * flight, new ones are made.
  */
 import type { SkbPool } from "../skb/skb.ts";
 import { Conn } from "./conn.ts";

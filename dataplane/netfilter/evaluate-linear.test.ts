@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { applyOps } from "../netns/rtnl-apply.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import * as tcp from "../wire/tcp.ts";
@@ -12,7 +13,7 @@ import {
   NF_REJECT,
   REJECT_TCP_RESET,
 } from "./hooks.ts";
-import { saveRules } from "./restore-op.ts";
+import { netfilter6Of, netfilterOf, saveRules } from "./restore-op.ts";
 import { Bench, checksumsRight, flow, type PacketSpec, places } from "./testing.ts";
 
 const SYN: PacketSpec = { proto: "tcp", flags: tcp.SYN, options: [{ kind: "mss", mss: 1460 }] };
@@ -489,5 +490,20 @@ COMMIT
     expect([send("udp"), send("udp"), send("udp")]).toEqual([NF_ACCEPT, NF_ACCEPT, NF_DROP]);
     expect(send("tcp")).toBe(NF_DROP);
     expect(send("tcp")).toBe(NF_ACCEPT);
+  });
+
+  it.each([
+    ["ipv4", "10.0.0.2", "10.0.0.3", "10.1.0.2"],
+    ["ipv6", "fd00::2", "fe00::3", "fd00:1::2"],
+  ] as const)("recent with --rttl knows packets of one time to live, %s", (family, a, b, dst) => {
+    const bench = new Bench();
+    const text =
+      "*filter\n-A FORWARD -m recent --rcheck --rttl --rdest -j DROP\n-A FORWARD -m recent --set --rdest\nCOMMIT\n";
+    applyOps(bench.host, [{ op: "iptables.restore", netns: "host", family, text, noflush: true, source: "rules" }]);
+    const nf = family === "ipv6" ? netfilter6Of(bench.ns) : netfilterOf(bench.ns);
+    const [input, output] = [bench.ns.dev("eth0") ?? null, bench.ns.dev("eth1") ?? null];
+    const send = (src: string, ttl: number): number | undefined =>
+      nf?.hook(bench.ns, NF_INET_FORWARD, bench.packet({ src, dst, ttl }), input, output);
+    expect([send(a, 60), send(b, 60), send(a, 50), send(b, 50)]).toEqual([NF_ACCEPT, NF_DROP, NF_ACCEPT, NF_DROP]);
   });
 });

@@ -38,7 +38,7 @@ export interface Netfilter {
   /** True while conntrack is in use: datagrams are reassembled before PREROUTING then. */
   readonly tracking: boolean;
   /**
-   * Runs a hook over an IPv4 packet: `skb.network` and `skb.transport` are set, `skb.data` is at the network header.
+   * Runs a hook over a packet of its family: `skb.network` and `skb.transport` are set, `skb.data` is at the network header.
    * `input` is null for what starts here, `output` before routing. Answers a verdict.
    */
   hook(ns: NetNs, hook: number, skb: Skb, input: NetDev | null, output: NetDev | null): number;

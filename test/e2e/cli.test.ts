@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { podwire, ROOT } from "../support/podwire.ts";
 
 const SHOP = ["-f", "examples/shop"];
+const IPV6 = ["--cluster-cidr", "fd00:10:244::/56", "--service-cidr", "fd00:10:96::/112"];
 let dir = "";
 beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), "podwire-cli-"));
@@ -35,6 +36,7 @@ describe("podwire trace -o json", () => {
     ["TTL 1", ["deploy/frontend", "pod/cart-0", "--protocol", "icmp", "--ttl", "1"], 1],
     ["every outcome", ["deploy/frontend", "svc/backend:80", "--all"], 0],
     ["from outside", ["external", "node/node-2:30080"], 0],
+    ["IPv6 through nftables", ["deploy/frontend", "svc/backend:80", ...IPV6, "--proxy-mode", "nftables"], 0],
   ])("validates against the schema: %s", (_name, args, code) => {
     const run = podwire(["trace", ...args, ...SHOP, "-o", "json"]);
     expect(run.stderr).toBe("");

@@ -1,10 +1,10 @@
 /**
  * `-m recent` (xt_recent.c): lists of addresses with the times when they were seen, by name. kube-proxy keeps session
  * affinity in them. A list holds 100 addresses (ip_list_tot) with 20 times each (ip_pkt_list_tot); a full one forgets the
- * address that was seen longest ago. Left out: --rttl is read and printed but the TTL is compared only for IPv4.
+ * address that was seen longest ago.
  */
-import * as ipv4 from "../../wire/ipv4.ts";
 import { formatIpv4, parseIpv4 } from "../../wire/ipv4-addr.ts";
+import { ttlOf } from "../header.ts";
 import type { MatchModule } from "./module.ts";
 
 export type RecentMatch = {
@@ -92,7 +92,7 @@ export const recentMatch: MatchModule<RecentMatch> = {
     }
     const now = p.ns.world.loop.time;
     const key = ((m.side === "--rsource" ? p.src : p.dst) & m.mask) | 0;
-    const ttl = ipv4.ttl(p.b, p.network) - 1;
+    const ttl = ttlOf(p) - 1;
     const found = table.get(key);
     const entry = found !== undefined && m.rttl && found.ttl !== ttl ? undefined : found;
     if (entry === undefined) {

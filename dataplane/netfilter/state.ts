@@ -1,6 +1,7 @@
 /** What matches remember between packets, by namespace: address lists, tokens, counts, connections, sets. */
+
+import type { Counted } from "./conn-count.ts";
 import { IpSets } from "./ipset.ts";
-import type { Counted } from "./match/connlimit.ts";
 import type { HashlimitTable } from "./match/hashlimit.ts";
 import type { RecentTable } from "./match/recent.ts";
 

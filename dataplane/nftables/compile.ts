@@ -65,6 +65,7 @@ export const OP_SETCTMARK = 46;
 export const OP_NOTRACK = 47;
 export const OP_MSS = 48;
 export const OP_DYNSET = 49;
+export const OP_SETPAYLOAD = 50;
 
 /** What OP_META loads. */
 export const META: Readonly<Record<string, number>> = {
@@ -324,7 +325,12 @@ class Compiler {
         this.emit(s.key.text === "ct mark" ? OP_SETCTMARK : OP_SETMARK, 0);
         return;
       case "mss":
-        this.emit(OP_L4, 6, OP_MSS, this.object({ kind: "TCPMSS", mss: s.size }));
+        this.emit(OP_L4, 6, OP_MSS, this.object(s));
+        return;
+      case "payload":
+        this.#needs(s.key);
+        this.load(s.to, 0);
+        this.emit(OP_SETPAYLOAD, 0, this.object(s.spec));
         return;
       case "notrack":
         this.emit(OP_NOTRACK);

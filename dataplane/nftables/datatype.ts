@@ -306,6 +306,12 @@ export const FIB_TYPE: DataType = named("fib_addrtype", 32, 5, [
   ["prohibit", 8],
 ]);
 export const DSCP_TYPE: DataType = named("dscp", 6, 5, DSCP, (v) => `0x${(v[0] ?? 0).toString(16).padStart(2, "0")}`);
+export const ECN_TYPE: DataType = named("ecn", 2, 5, [
+  ["not-ect", 0],
+  ["ect1", 1],
+  ["ect0", 2],
+  ["ce", 3],
+]);
 export const ARP_OP: DataType = named("arp_op", 16, 5, [
   ["request", 1],
   ["reply", 2],
@@ -352,6 +358,7 @@ const ALL: readonly DataType[] = [
   PKTTYPE,
   FIB_TYPE,
   DSCP_TYPE,
+  ECN_TYPE,
   ARP_OP,
   UID,
   GID,

@@ -5,8 +5,10 @@
 import type { DataType, Value } from "./datatype.ts";
 import { Elements } from "./elements.ts";
 import type { Key } from "./keys.ts";
+import type { PayloadSpec } from "./payload-set.ts";
 import type { Program } from "./program.ts";
 import type { Counter, Limit } from "./stateful.ts";
+import type { MssSpec } from "./tcp-mss.ts";
 
 export type Family = "ip" | "ip6" | "inet" | "arp" | "bridge" | "netdev";
 export const FAMILIES: readonly Family[] = ["ip", "ip6", "inet", "arp", "bridge", "netdev"];
@@ -107,7 +109,8 @@ export type Stmt =
       readonly persistent: boolean;
     }
   | { readonly kind: "set"; readonly key: Key; readonly to: Expr }
-  | { readonly kind: "mss" /** 0 takes the path's. */; readonly size: number }
+  | { readonly kind: "payload"; readonly key: Key; readonly to: Expr; readonly spec: PayloadSpec }
+  | ({ readonly kind: "mss" } & MssSpec)
   | { readonly kind: "notrack" }
   | { readonly kind: "nothing"; readonly text: string }
   | {

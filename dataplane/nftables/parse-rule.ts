@@ -23,6 +23,7 @@ import { beginsExpr, parseExpr, typesOf } from "./parse-expr.ts";
 import { parseCounter, parseLimit, parseVerdict } from "./parse-part.ts";
 import { parseElements } from "./parse-set.ts";
 import { parseFlags, parseKey, parseSpan, parseTime, parseValue } from "./parse-value.ts";
+import { payloadSpec } from "./payload-set.ts";
 import type { RuleParts, Ruleset } from "./ruleset.ts";
 
 const OPS: Readonly<Record<string, Op>> = { eq: "==", ne: "!=", lt: "<", gt: ">", le: "<=", ge: ">=" };
@@ -326,6 +327,12 @@ export class RuleParser {
     if (left.kind !== "key") lex.fail("this cannot be set", at);
     const { key } = left;
     const what = key.text;
+    const spec = payloadSpec(key);
+    if (spec !== null) {
+      const to = { kind: "value", value: parseValue(lex, key.type), type: key.type } as const;
+      this.#stmts.push({ kind: "payload", key, to, spec });
+      return;
+    }
     if (what !== "meta mark" && what !== "ct mark") lex.fail(`${what}: setting it is not supported`, at);
     if (what === "ct mark") this.#tracks = true;
     this.#stmts.push({ kind: "set", key, to: this.#source(key.type) });
@@ -523,7 +530,7 @@ export class RuleParser {
     lex.expectWord("set");
     if (lex.acceptWord("rt")) {
       lex.expectWord("mtu");
-      this.#stmts.push({ kind: "mss", size: 0 });
+      this.#stmts.push({ kind: "mss", size: null });
       return;
     }
     this.#stmts.push({ kind: "mss", size: lex.number("a size, or rt mtu") });

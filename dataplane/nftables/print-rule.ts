@@ -213,9 +213,10 @@ function printStmt(s: Stmt, o: PrintOptions): string {
       return `${s.what}${family}${to}${flags.length === 0 ? "" : ` ${flags.join(",")}`}`;
     }
     case "set":
+    case "payload":
       return `${s.key.text} set ${printExpr(s.to)}`;
     case "mss":
-      return `tcp option maxseg size set ${s.size === 0 ? "rt mtu" : s.size}`;
+      return `tcp option maxseg size set ${s.size ?? "rt mtu"}`;
     case "notrack":
       return "notrack";
     case "dynset": {

@@ -10,7 +10,6 @@ import { masqueradeTarget } from "../netfilter/target/masquerade.ts";
 import { CONTINUE } from "../netfilter/target/module.ts";
 import { redirectTarget } from "../netfilter/target/redirect.ts";
 import { snatTarget } from "../netfilter/target/snat.ts";
-import { type TcpmssTarget, tcpmssTarget } from "../netfilter/target/tcpmss.ts";
 import { i32, u8, u16 } from "../wire/bytes.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
 import { isKey6, key6Words, word6 } from "../wire/ip-key.ts";
@@ -39,8 +38,10 @@ import { ifnameId, ifnameText } from "./ifname.ts";
 import type { Load } from "./keys.ts";
 import type { Chain, Expr, NftSet, Rule, Stmt, Verdict } from "./model.ts";
 import { wordsOf } from "./parse-expr.ts";
+import { type PayloadSpec, setPayload } from "./payload-set.ts";
 import { printVerdict } from "./print-rule.ts";
 import { type Counter, Counter as CounterOf, type Limit } from "./stateful.ts";
+import { lowerMss, type MssSpec } from "./tcp-mss.ts";
 
 /** What a rule ends in, besides verdicts of netfilter. */
 const BREAK = -1;
@@ -383,12 +384,14 @@ export class NftRunner {
           if (p.skb.ct === null) p.skb.ctInfo = IP_CT_UNTRACKED;
           pc += 1;
           break;
-        case op.OP_MSS: {
-          const verdict = tcpmssTarget.run(objects[a1] as TcpmssTarget, p);
-          if (verdict >= 0) return verdict;
+        case op.OP_MSS:
+          if (!lowerMss(objects[a1] as MssSpec, p)) return BREAK;
           pc += 2;
           break;
-        }
+        case op.OP_SETPAYLOAD:
+          if (!setPayload(objects[a2] as PayloadSpec, regs[a1] as number, p)) return BREAK;
+          pc += 3;
+          break;
         case op.OP_DYNSET:
           if (!this.#dynset(objects[a2] as Extract<Stmt, { kind: "dynset" }>, a1, p)) return BREAK;
           pc += 3;

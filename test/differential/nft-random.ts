@@ -173,6 +173,12 @@ const actionsOf = (v: Pool): readonly fc.Arbitrary<string>[] => [
   lit(`delete @seen { ${v.family} daddr }`),
   lit('counter name "total"'),
   lit('log prefix "x"'),
+  text(lit("tcp option maxseg size set "), one(["500", "1400", "1460", "9000", "rt mtu"])),
+  text(lit(`${v.family} dscp set `), one(["cs0", "cs1", "0x0b", "ef"])),
+  text(lit(`${v.family} ecn set `), one(["not-ect", "ect0", "ce"])),
+  text(lit(`${v.family} ${v.hops} set `), one(["2", "64", "255"])),
+  v.family === "ip" ? lit("ip id set 7") : lit("ip6 flowlabel set 74565"),
+  text(one(["tcp", "udp"]), lit(" "), end, lit(" set "), port),
 ];
 
 const setsOf = (v: Pool): string => `	set addrs {
@@ -289,6 +295,7 @@ function rule(v: Pool, ends: readonly string[], users: readonly string[]): fc.Ar
 /** Interfaces that a hook does not know; routes back are asked where packets come in. */
 function fitsHook(hook: string, line: string): boolean {
   if (/\. iif oif/.test(line)) return hook === "prerouting";
+  if (/\brt mtu\b/.test(line)) return hook === "forward" || hook === "postrouting";
   if (/fib daddr oifname/.test(line)) return hook === "prerouting" || hook === "input" || hook === "forward";
   return hook !== "prerouting" || !/\boifname\b/.test(line);
 }
@@ -296,7 +303,7 @@ function fitsHook(hook: string, line: string): boolean {
 /** Rules only where they fit: nft refuses what asks for two protocols at once. */
 function consistent(line: string): boolean {
   const wants = new Set<string>();
-  for (const [, proto] of line.matchAll(/\b(tcp|udp|icmp|icmpv6) (?:sport|dport|flags|type|length)\b/g))
+  for (const [, proto] of line.matchAll(/\b(tcp|udp|icmp|icmpv6) (?:sport|dport|flags|type|length|option)\b/g))
     wants.add(proto ?? "");
   for (const [, proto] of line.matchAll(/meta l4proto (tcp|udp|icmp|ipv6-icmp|200)\b/g)) wants.add(proto ?? "");
   for (const [, proto] of line.matchAll(/(?:ip protocol|ip6 nexthdr) (tcp|udp|icmp|ipv6-icmp|200)\b/g))
@@ -316,7 +323,7 @@ function rulesetsOf(family: "ip" | "ip6" | "inet", v: Pool): fc.Arbitrary<string
   return fc.uniqueArray(one(Object.keys(hookEnds)), { minLength: 1, maxLength: 4 }).chain((hooks) => {
     const rules = (ends: readonly string[], users: readonly string[], max: number): fc.Arbitrary<string[]> =>
       fc.array(
-        rule(v, ends, users).filter((line) => consistent(line) && !/\bfib\b.* oif/.test(line)),
+        rule(v, ends, users).filter((line) => consistent(line) && !/\bfib\b.* oif|\brt mtu\b/.test(line)),
         { minLength: 1, maxLength: max },
       );
     const anywhere = (ends: readonly string[], to: readonly string[]): fc.Arbitrary<string[]> =>

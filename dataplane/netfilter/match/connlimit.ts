@@ -4,11 +4,9 @@
  */
 
 import { isKey6, network6Of } from "../../wire/ip-key.ts";
-import { PROTO_TCP } from "../../wire/ipv4.ts";
 import { maskOf } from "../../wire/prefix.ts";
 import type { Conn } from "../conn.ts";
-import { IPS_DYING } from "../conn.ts";
-import { TCP_CLOSE, TCP_TIME_WAIT } from "../ct-tcp.ts";
+import { countedWith } from "../conn-count.ts";
 import type { NfPacket } from "../packet.ts";
 import type { MatchModule } from "./module.ts";
 
@@ -22,14 +20,6 @@ export type ConnlimitMatch = {
   readonly side: "--connlimit-saddr" | "--connlimit-daddr";
 };
 
-/** A connection that was counted. Its number tells it from another one in its place. */
-export type Counted = { readonly conn: Conn; readonly id: number };
-
-function lives({ conn, id }: Counted, now: number): boolean {
-  if (conn.id !== id || !conn.confirmed || (conn.status & IPS_DYING) !== 0 || conn.expires <= now) return false;
-  return conn.proto !== PROTO_TCP || (conn.state !== TCP_TIME_WAIT && conn.state !== TCP_CLOSE);
-}
-
 /** The connections of the packet's address, with its own. */
 function count(m: ConnlimitMatch, p: NfPacket, own: Conn): number {
   let lists = p.state.connections.get(m);
@@ -40,8 +30,7 @@ function count(m: ConnlimitMatch, p: NfPacket, own: Conn): number {
   const address = m.side === "--connlimit-saddr" ? p.src : p.dst;
   const key = isKey6(address) ? network6Of(address, m.bits) : address & maskOf(m.bits);
   const now = p.ns.world.loop.time;
-  const list = (lists.get(key) ?? []).filter((c) => c.conn === own || lives(c, now));
-  if (!list.some((c) => c.conn === own && c.id === own.id)) list.push({ conn: own, id: own.id });
+  const list = countedWith(lists.get(key) ?? [], own, now);
   lists.set(key, list);
   return list.length;
 }

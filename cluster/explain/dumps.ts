@@ -58,7 +58,10 @@ export function opsOf(dumps: Dumps, lenient = false): RtnlOp[] {
     ops.push({ op: "iptables.restore", netns, family, text, noflush: false, lenient, source });
   }
   if (ipvs !== undefined) ops.push({ op: "ipvs.restore", netns, text: ipvs.text, source: ipvs.file });
-  if (nft !== undefined) ops.push({ op: "nft.apply", netns, text: ownNftables(nft.text, dumps), source: nft.file });
+  if (nft !== undefined) {
+    const { file: source } = nft;
+    ops.push({ op: "nft.apply", netns, text: ownNftables(nft.text, dumps), lenient, source });
+  }
   return ops;
 }
 

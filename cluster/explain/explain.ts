@@ -25,7 +25,7 @@ import type { Names } from "../trace/hops.ts";
 import { judge } from "../trace/judge.ts";
 import type { Endpoint, TraceResult } from "../trace/result.ts";
 import { type Event, Track } from "../trace/tracer.ts";
-import { unknownRulesOf } from "../trace/unknown-rules.ts";
+import { unknownNftRulesOf, unknownRulesOf } from "../trace/unknown-rules.ts";
 import { type Dumps, opsOf, silentOf } from "./dumps.ts";
 
 export type ExplainOptions = {
@@ -200,7 +200,11 @@ class Listeners {
 }
 
 function warningsOf(ns: NetNs, { iptables, ip6tables }: Dumps): readonly InputIssue[] {
-  return [...unknownRulesOf(ns, 4, iptables?.file ?? ""), ...unknownRulesOf(ns, 6, ip6tables?.file ?? "")];
+  return [
+    ...unknownRulesOf(ns, 4, iptables?.file ?? ""),
+    ...unknownRulesOf(ns, 6, ip6tables?.file ?? ""),
+    ...unknownNftRulesOf(ns),
+  ];
 }
 
 function leaves(reply: Track | null): boolean {

@@ -12,9 +12,9 @@ function lives({ conn, id }: Counted, now: number): boolean {
   return conn.proto !== PROTO_TCP || (conn.state !== TCP_TIME_WAIT && conn.state !== TCP_CLOSE);
 }
 
-/** Those of a list that still live, with a packet's own, which need not be in the table yet. */
-export function countedWith(list: readonly Counted[], own: Conn, now: number): readonly Counted[] {
+/** Those of a list that still live, with a packet's own, if it has one, which need not be in the table yet. */
+export function countedWith(list: readonly Counted[], own: Conn | null, now: number): readonly Counted[] {
   const living = list.filter((c) => c.conn === own || lives(c, now));
-  if (!living.some((c) => c.conn === own && c.id === own.id)) living.push({ conn: own, id: own.id });
+  if (own !== null && !living.some((c) => c.conn === own && c.id === own.id)) living.push({ conn: own, id: own.id });
   return living;
 }

@@ -236,6 +236,8 @@ export type NftApply = {
   readonly op: "nft.apply";
   readonly netns: NetnsRef;
   readonly text: string;
+  /** Rules with statements or expressions that are not known match nothing, instead of failing. */
+  readonly lenient?: boolean;
   /** What to call the text in an error. */
   readonly source?: string;
 };

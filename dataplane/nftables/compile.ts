@@ -5,6 +5,7 @@
  * A rule that asks for IPv4 in a table of IPv6, or the other way round, is compiled to one that never matches; in tables
  * of both, fields of one family ask for it first.
  */
+import { IPS_CONFIRMED } from "../netfilter/conn.ts";
 import type { NatRange } from "../netfilter/nat.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
 import { key6Words } from "../wire/ip-key.ts";
@@ -341,6 +342,16 @@ class Compiler {
         this.emit(OP_DYNSET, 0, this.object(s));
         return;
       }
+      case "queue":
+        this.emit(OP_VERDICT, s.flags.includes("bypass") ? V_ACCEPT : V_DROP);
+        return;
+      case "flow":
+        // only of connections whose first packet went through
+        this.emit(OP_CT, 0, CT.status ?? 0, -1, OP_ANY, 0, IPS_CONFIRMED);
+        return;
+      case "never":
+        this.emit(OP_NEVER);
+        return;
       case "log":
       case "nothing":
         return;

@@ -6,7 +6,7 @@
  */
 import { compareValues, type Value } from "./datatype.ts";
 import type { Verdict } from "./model.ts";
-import type { Counter, Limit } from "./stateful.ts";
+import type { Counter, Gate } from "./stateful.ts";
 
 export type Element = {
   readonly key: Value;
@@ -21,7 +21,7 @@ export type Element = {
   expires: number;
   /** What is counted and limited for each element. */
   readonly counter: Counter | null;
-  readonly limit: Limit | null;
+  readonly limit: Gate | null;
 };
 
 const MIN_SLOTS = 16;

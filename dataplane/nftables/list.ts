@@ -1,9 +1,9 @@
 /** The ruleset as `nft list ruleset` prints it. */
 import type { DataType } from "./datatype.ts";
-import type { BaseSpec, Chain, Family, NftSet, Table } from "./model.ts";
+import type { BaseSpec, Chain, Family, Flowtable, Named, NftSet, Table } from "./model.ts";
 import { BRIDGE_PRIORITIES, PRIORITIES } from "./parse.ts";
 import { printTime } from "./parse-value.ts";
-import { type PrintOptions, printElement, printLimit, printRule, sortedElements } from "./print-rule.ts";
+import { type PrintOptions, printElement, printLimit, printQuota, printRule, sortedElements } from "./print-rule.ts";
 import type { Ruleset } from "./ruleset.ts";
 
 export type ListOptions = PrintOptions & {
@@ -22,17 +22,38 @@ function listTable(table: Table, o: ListOptions): string {
   const head: string[] = [];
   if (table.comment !== "") head.push(`\tcomment "${table.comment}"\n`);
   if (table.dormant) head.push("\tflags dormant\n");
-  const parts: string[] = [];
-  for (const [name, { counter, comment, handle }] of table.counters) {
-    const note = comment === "" ? "" : `\t\tcomment "${comment}"\n`;
-    const values = o.stateless ? "" : `\t\tpackets ${counter.packets} bytes ${counter.bytes}\n`;
-    parts.push(`\tcounter ${name} {${tag(handle, o)}\n${note}${values}\t}\n`);
-  }
-  for (const [name, { limit, handle }] of table.limits)
-    parts.push(`\tlimit ${name} {${tag(handle, o)}\n\t\t${printLimit(limit).slice(6)}\n\t}\n`);
+  const parts = listObjects(table, o);
   for (const set of table.sets.values()) parts.push(listSet(set, o));
+  for (const [name, flowtable] of table.flowtables) parts.push(listFlowtable(name, flowtable, o));
   for (const chain of table.chains.values()) parts.push(listChain(chain, o));
   return `table ${table.family} ${table.name} {${tag(table.handle, o)}\n${head.join("")}${parts.join("\n")}}\n`;
+}
+
+/** In the order in which they were made. */
+function listObjects(table: Table, o: ListOptions): string[] {
+  const out: { readonly handle: number; readonly text: string }[] = [];
+  const add = (kind: string, name: string, { handle, comment }: Named, lines: readonly string[]): void => {
+    const note = comment === "" ? [] : [`comment "${comment}"`];
+    const body = [...note, ...lines].map((line) => `\t\t${line}\n`).join("");
+    out.push({ handle, text: `\t${kind} ${name} {${tag(handle, o)}\n${body}\t}\n` });
+  };
+  for (const [name, c] of table.counters) {
+    const { packets, bytes } = c.counter;
+    add("counter", name, c, o.stateless ? [] : [`packets ${packets} bytes ${bytes}`]);
+  }
+  for (const [name, l] of table.limits) add("limit", name, l, [printLimit(l.limit).slice("limit ".length)]);
+  for (const [name, q] of table.quotas) add("quota", name, q, [printQuota(q.quota, o)]);
+  for (const [name, h] of table.helpers)
+    add("ct helper", name, h, [`type "${h.type}" protocol ${h.protocol}`, `l3proto ${h.l3proto}`]);
+  return out.sort((a, b) => a.handle - b.handle).map(({ text }) => text);
+}
+
+function listFlowtable(name: string, f: Named & Flowtable, o: ListOptions): string {
+  const lines = [`hook ingress priority ${priorityText("netdev", "ingress", f.priority)}`];
+  if (f.devices.length > 0) lines.push(`devices = { ${f.devices.join(", ")} }`);
+  if (f.flags.length > 0) lines.push(`flags ${f.flags.join(",")}`);
+  if (f.counter) lines.push("counter");
+  return `\tflowtable ${name} {${tag(f.handle, o)}\n${lines.map((line) => `\t\t${line}\n`).join("")}\t}\n`;
 }
 
 function tag(handle: number, o: ListOptions): string {
@@ -89,11 +110,11 @@ function listChain(chain: Chain, o: ListOptions): string {
 /** "type filter hook input priority filter - 10;". */
 function baseText(family: Family, base: BaseSpec): string {
   const device = base.devices.length === 1 ? ` device "${base.devices[0]}"` : "";
-  return `type ${base.type} hook ${base.hook}${device} priority ${priorityText(family, base)};`;
+  return `type ${base.type} hook ${base.hook}${device} priority ${priorityText(family, base.hook, base.priority)};`;
 }
 
 /** By the nearest name, where one is within 10. */
-function priorityText(family: Family, { priority, hook }: BaseSpec): string {
+function priorityText(family: Family, hook: string, priority: number): string {
   const named = Object.entries(family === "bridge" ? BRIDGE_PRIORITIES : PRIORITIES).filter(
     ([name]) =>
       (name !== "dstnat" || hook === "prerouting" || (family === "bridge" && hook === "prerouting")) &&

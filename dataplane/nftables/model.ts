@@ -5,9 +5,10 @@
 import type { DataType, Value } from "./datatype.ts";
 import { Elements } from "./elements.ts";
 import type { Key } from "./keys.ts";
+import type { NftError } from "./nft-error.ts";
 import type { PayloadSpec } from "./payload-set.ts";
 import type { Program } from "./program.ts";
-import type { Counter, Limit } from "./stateful.ts";
+import type { Counter, Gate, Limit, Quota } from "./stateful.ts";
 import type { MssSpec } from "./tcp-mss.ts";
 
 export type Family = "ip" | "ip6" | "inet" | "arp" | "bridge" | "netdev";
@@ -84,7 +85,7 @@ export type Stmt =
   | { readonly kind: "vmap"; readonly of: Expr; readonly set: NftSet }
   | { readonly kind: "verdict"; readonly verdict: Verdict }
   | { readonly kind: "counter"; readonly counter: Counter; readonly name: string }
-  | { readonly kind: "limit"; readonly limit: Limit; readonly name: string }
+  | { readonly kind: "limit"; readonly limit: Gate; readonly name: string }
   | { readonly kind: "log"; readonly text: string }
   | {
       readonly kind: "reject";
@@ -113,6 +114,12 @@ export type Stmt =
   | ({ readonly kind: "mss" } & MssSpec)
   | { readonly kind: "notrack" }
   | { readonly kind: "nothing"; readonly text: string }
+  /** Nobody listens to queues here. */
+  | { readonly kind: "queue"; readonly first: number; readonly last: number; readonly flags: readonly string[] }
+  /** Asks for a flowtable; packets go where they go without. */
+  | { readonly kind: "flow"; readonly name: string }
+  /** Never holds here; `unknown` where it is not known what it would do. */
+  | { readonly kind: "never"; readonly text: string; readonly unknown: NftError | null }
   | {
       readonly kind: "dynset";
       readonly op: "add" | "update" | "delete";
@@ -121,7 +128,7 @@ export type Stmt =
       readonly data: Expr | null;
       readonly timeout: number;
       readonly counter: boolean;
-      readonly limit: Limit | null;
+      readonly limit: Gate | null;
     };
 
 export class Rule {
@@ -244,6 +251,20 @@ export class NftSet {
   }
 }
 
+/** What every object of a table has besides its name. */
+export type Named = { readonly handle: number; readonly comment: string };
+
+/** A helper of conntrack, which is listed and does nothing here. */
+export type Helper = { readonly type: string; readonly protocol: string; readonly l3proto: string };
+
+/** Where packets of known flows leave the usual way; it is listed and does nothing here. */
+export type Flowtable = {
+  readonly priority: number;
+  readonly devices: readonly string[];
+  readonly flags: readonly string[];
+  readonly counter: boolean;
+};
+
 export class Table {
   readonly family: Family;
   readonly name: string;
@@ -252,10 +273,11 @@ export class Table {
   dormant = false;
   readonly chains: Map<string, Chain> = new Map();
   readonly sets: Map<string, NftSet> = new Map();
-  readonly counters: Map<string, { readonly handle: number; readonly counter: Counter; readonly comment: string }> =
-    new Map();
-  readonly limits: Map<string, { readonly handle: number; readonly limit: Limit; readonly comment: string }> =
-    new Map();
+  readonly counters: Map<string, Named & { readonly counter: Counter }> = new Map();
+  readonly limits: Map<string, Named & { readonly limit: Limit }> = new Map();
+  readonly quotas: Map<string, Named & { readonly quota: Quota }> = new Map();
+  readonly helpers: Map<string, Named & Helper> = new Map();
+  readonly flowtables: Map<string, Named & Flowtable> = new Map();
   /** Handles of its objects. */
   nextHandle = 1;
 

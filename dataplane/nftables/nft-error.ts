@@ -19,6 +19,9 @@ export class NftError extends Error {
   }
 }
 
+/** The code of an NftError about a statement or expression that nft may well know, and is not known here. */
+export const UNKNOWN = "EOPNOTSUPP";
+
 /** Thrown by the ruleset, which knows no places in a text; the parser makes an NftError of it. */
 export class RulesetError extends Error {
   override readonly name: string = "RulesetError";

@@ -23,7 +23,7 @@ export function nftOp(ns: NetNs, op: NftApply): () => void {
   const before = [ns.nf, ns.nf6];
   let undo: () => void;
   try {
-    undo = applyNft(rules, op.text, op.source ?? "nft", ns.world.loop.time);
+    undo = applyNft(rules, op.text, op.source ?? "nft", ns.world.loop.time, op.lenient);
   } catch (cause) {
     if (!(cause instanceof NftError)) throw cause;
     throw new NetlinkError(cause.code, cause.message, op, { cause });

@@ -4,6 +4,7 @@ import { INTEGER, integer } from "./datatype.ts";
 import { fibKey, fieldsOf, isProtocol, type Key, keyByText, rawPayload } from "./keys.ts";
 import { type Lexer, T_WORD } from "./lexer.ts";
 import type { Expr } from "./model.ts";
+import { UNKNOWN } from "./nft-error.ts";
 import { parseFlags } from "./parse-value.ts";
 
 const BARE_META: readonly string[] = [
@@ -109,7 +110,7 @@ function parsePrimary(lex: Lexer, nfproto: string): Expr {
       lex.next();
       const what = lex.value;
       const key = keyByText(`meta ${what}`);
-      if (key === undefined) return lex.fail(`meta: "${what}" is not supported`);
+      if (key === undefined) return lex.fail(`meta: "${what}" is not supported`, lex.start, UNKNOWN);
       lex.next();
       return keyExpr(key);
     }
@@ -143,7 +144,7 @@ function parsePrimary(lex: Lexer, nfproto: string): Expr {
     lex.next();
     if (key !== undefined) return keyExpr(key);
   }
-  return lex.fail(`"${word}" is not supported, or no expression`, at);
+  return lex.fail(`"${word}" is not supported, or no expression`, at, UNKNOWN);
 }
 
 function parseMod(lex: Lexer): { readonly mod: number; readonly offset: number; readonly seed: number | null } {
@@ -167,8 +168,9 @@ function parseField(lex: Lexer, protocol: string, at: number): Expr {
   }
   const key = lex.kind === T_WORD ? keyByText(`${protocol} ${field}`) : undefined;
   if (key === undefined) {
-    if (field === "option") return lex.fail(`${protocol}: options are not supported`, at);
-    return lex.expected(`a field of ${protocol} (${fieldsOf(protocol).join(", ")})`);
+    if (field === "option") return lex.fail(`${protocol}: options are not supported`, at, UNKNOWN);
+    const reason = `found ${lex.found()}, expected a field of ${protocol} (${fieldsOf(protocol).join(", ")})`;
+    return lex.fail(reason, lex.start, UNKNOWN);
   }
   lex.next();
   return keyExpr(key);
@@ -185,7 +187,7 @@ function parseCt(lex: Lexer, nfproto: string): Expr {
   if (what === "ip" || what === "ip6") what = `${what} ${lex.word("saddr or daddr")}`;
   else if (what === "saddr" || what === "daddr") what = `${nfproto === "ip6" ? "ip6" : "ip"} ${what}`;
   const key = keyByText(`ct ${dir}${what}`);
-  if (key === undefined) return lex.fail(`ct: "${dir}${what}" is not supported`, at);
+  if (key === undefined) return lex.fail(`ct: "${dir}${what}" is not supported`, at, UNKNOWN);
   return keyExpr(key);
 }
 
@@ -196,12 +198,12 @@ function parseFib(lex: Lexer): Expr {
   const flags: string[] = [];
   do {
     const flag = lex.word("saddr, daddr, iif or oif");
-    if (!FIB_FLAGS.includes(flag)) lex.fail(`fib: "${flag}" is not supported`, at);
+    if (!FIB_FLAGS.includes(flag)) lex.fail(`fib: "${flag}" is not supported`, at, UNKNOWN);
     flags.push(flag);
   } while (lex.accept("."));
   const result = lex.word("type, oif or oifname");
   if (result !== "type" && result !== "oif" && result !== "oifname")
-    return lex.fail(`fib: "${result}" is not supported`, at);
+    return lex.fail(`fib: "${result}" is not supported`, at, UNKNOWN);
   return keyExpr(fibKey(flags, result));
 }
 
@@ -213,8 +215,8 @@ function parseRaw(lex: Lexer): Expr {
   const offset = lex.number("an offset in bits");
   lex.expect(",");
   const bits = lex.number("a length in bits");
-  if (bits === 0 || bits > 32) lex.fail("a raw payload of 1 to 32 bits is supported", at);
+  if (bits === 0 || bits > 32) lex.fail("a raw payload of 1 to 32 bits is supported", at, UNKNOWN);
   if (bits > 8 && (bits % 8 !== 0 || offset % 8 !== 0))
-    lex.fail("a raw payload longer than 8 bits must be whole octets", at);
+    lex.fail("a raw payload longer than 8 bits must be whole octets", at, UNKNOWN);
   return keyExpr(rawPayload(base, offset, bits));
 }

@@ -1,7 +1,7 @@
-/** Parts of rules and of elements: verdicts, counters, limits. */
+/** Parts of rules and of elements: verdicts, counters, limits, quotas, numbers of connections. */
 import { type Lexer, T_WORD } from "./lexer.ts";
 import type { Table, Verdict } from "./model.ts";
-import { Counter, Limit, RATE_UNITS } from "./stateful.ts";
+import { ConnCount, Counter, type Gate, Limit, Quota, RATE_UNITS } from "./stateful.ts";
 
 export function parseVerdict(lex: Lexer, table: Table): Verdict {
   const kind = lex.value;
@@ -69,4 +69,35 @@ export function parseLimit(lex: Lexer): Limit {
     } else lex.acceptWord("packets");
   }
   return new Limit(rate, unit, burst, over, bytes);
+}
+
+/** Behind "quota": "over 10 mbytes used 5 bytes". */
+export function parseQuota(lex: Lexer): Quota {
+  const over = lex.acceptWord("over");
+  if (!over) lex.acceptWord("until");
+  const octets = parseSize(lex);
+  return new Quota(octets, over, lex.acceptWord("used") ? parseSize(lex) : 0);
+}
+
+function parseSize(lex: Lexer): number {
+  const size = lex.number("a number");
+  const unit = lex.kind === T_WORD ? SIZES[lex.value] : undefined;
+  if (unit === undefined) return lex.expected("bytes, kbytes or mbytes");
+  lex.next();
+  return size * unit;
+}
+
+/** Behind "ct count". */
+export function parseConnCount(lex: Lexer): ConnCount {
+  const over = lex.acceptWord("over");
+  return new ConnCount(lex.number("a number of connections"), over);
+}
+
+/** What limits an element, where something does. */
+export function parseGate(lex: Lexer): Gate | null {
+  if (lex.acceptWord("limit")) return parseLimit(lex);
+  if (lex.acceptWord("quota")) return parseQuota(lex);
+  if (!lex.acceptWord("ct")) return null;
+  lex.expectWord("count");
+  return parseConnCount(lex);
 }

@@ -19,12 +19,15 @@ import {
   type Table,
   type Verdict,
 } from "./model.ts";
+import { UNKNOWN } from "./nft-error.ts";
+import { parseFlow, parseHelper, parsePriority, parseQueue, parseSocket, stands } from "./parse-action.ts";
 import { beginsExpr, parseExpr, typesOf } from "./parse-expr.ts";
-import { parseCounter, parseLimit, parseVerdict } from "./parse-part.ts";
+import { parseCounter, parseGate, parseLimit, parseQuota, parseVerdict } from "./parse-part.ts";
 import { parseElements } from "./parse-set.ts";
 import { parseFlags, parseKey, parseSpan, parseTime, parseValue } from "./parse-value.ts";
 import { payloadSpec } from "./payload-set.ts";
 import type { RuleParts, Ruleset } from "./ruleset.ts";
+import { ConnCount, type Gate } from "./stateful.ts";
 
 const OPS: Readonly<Record<string, Op>> = { eq: "==", ne: "!=", lt: "<", gt: ">", le: "<=", ge: ">=" };
 const OP_SYMBOLS: readonly string[] = ["==", "!=", "<", ">", "<=", ">="];
@@ -137,22 +140,49 @@ export class RuleParser {
         lex.next();
         this.#dynset(word);
         return;
+      case "quota":
+        lex.next();
+        this.#quota();
+        return;
       case "queue":
+        lex.next();
+        this.#stmts.push(parseQueue(lex));
+        return;
+      case "flow":
+        lex.next();
+        this.#stmts.push(parseFlow(lex, this.#table));
+        this.#tracks = true;
+        return;
+      case "socket":
+        lex.next();
+        this.#stmts.push(parseSocket(lex));
+        return;
       case "tproxy":
       case "synproxy":
       case "dup":
       case "fwd":
-      case "flow":
-      case "quota":
       case "meter":
       case "exthdr":
-      case "socket":
       case "osf":
       case "rt":
       case "ipsec":
-        lex.fail(`${word}: the statement is not supported`);
+        lex.fail(`${word}: the statement is not supported`, lex.start, UNKNOWN);
     }
-    if (!beginsExpr(lex)) lex.fail(`"${word}" begins no statement that is supported`);
+    if (stands(lex, "ct", "count")) {
+      this.#stmts.push({ kind: "limit", limit: parseGate(lex) as Gate, name: "" });
+      this.#tracks = true;
+      return;
+    }
+    if (stands(lex, "ct", "helper", "set")) {
+      this.#stmts.push(parseHelper(lex, this.#table));
+      this.#tracks = true;
+      return;
+    }
+    if (stands(lex, "meta", "priority", "set")) {
+      this.#stmts.push(parsePriority(lex));
+      return;
+    }
+    if (!beginsExpr(lex)) lex.fail(`"${word}" begins no statement that is supported`, lex.start, UNKNOWN);
     this.#matching();
   }
 
@@ -166,7 +196,7 @@ export class RuleParser {
   #matching(): void {
     const lex: Lexer = this.#lex;
     const at = lex.start;
-    if (lex.isWord("tcp") && /^tcp\s+option\s/.test(lex.text.slice(at, at + 24))) {
+    if (stands(lex, "tcp", "option", "maxseg", "size", "set")) {
       this.#mss();
       return;
     }
@@ -324,7 +354,7 @@ export class RuleParser {
 
   #setting(left: Expr, at: number): void {
     const lex: Lexer = this.#lex;
-    if (left.kind !== "key") lex.fail("this cannot be set", at);
+    if (left.kind !== "key") lex.fail("this cannot be set", at, UNKNOWN);
     const { key } = left;
     const what = key.text;
     const spec = payloadSpec(key);
@@ -333,7 +363,7 @@ export class RuleParser {
       this.#stmts.push({ kind: "payload", key, to, spec });
       return;
     }
-    if (what !== "meta mark" && what !== "ct mark") lex.fail(`${what}: setting it is not supported`, at);
+    if (what !== "meta mark" && what !== "ct mark") lex.fail(`${what}: setting it is not supported`, at, UNKNOWN);
     if (what === "ct mark") this.#tracks = true;
     this.#stmts.push({ kind: "set", key, to: this.#source(key.type) });
   }
@@ -381,6 +411,19 @@ export class RuleParser {
       return;
     }
     this.#stmts.push({ kind: "limit", limit: parseLimit(lex), name: "" });
+  }
+
+  #quota(): void {
+    const lex: Lexer = this.#lex;
+    if (lex.acceptWord("name")) {
+      const at = lex.start;
+      const name = lex.word("the name of a quota");
+      const known = this.#table.quotas.get(name);
+      if (known === undefined) lex.fail(`there is no quota ${name}`, at, "ENOENT");
+      this.#stmts.push({ kind: "limit", limit: known.quota, name });
+      return;
+    }
+    this.#stmts.push({ kind: "limit", limit: parseQuota(lex), name: "" });
   }
 
   #log(): void {
@@ -459,7 +502,7 @@ export class RuleParser {
       lex.expect(".");
       lex.expectWord("port");
     }
-    if (lex.acceptWord("prefix")) lex.fail("nat: prefixes are not supported");
+    if (lex.acceptWord("prefix")) lex.fail("nat: prefixes are not supported", lex.start, UNKNOWN);
     const hasTo = lex.acceptWord("to") || lex.is(":");
     if (!hasTo && (what === "dnat" || what === "snat")) lex.expected("to");
     const v6 = family === "ip6" || (family === "" && this.#table.family === "ip6");
@@ -523,11 +566,7 @@ export class RuleParser {
 
   #mss(): void {
     const lex: Lexer = this.#lex;
-    lex.next();
-    lex.next();
-    lex.expectWord("maxseg");
-    lex.expectWord("size");
-    lex.expectWord("set");
+    for (let i = 0; i < 5; i++) lex.next();
     if (lex.acceptWord("rt")) {
       lex.expectWord("mtu");
       this.#stmts.push({ kind: "mss", size: null });
@@ -551,7 +590,8 @@ export class RuleParser {
     if (timeout > 0 && set.spec.timeout === 0 && !set.spec.flags.includes("timeout"))
       lex.fail(`set ${name} has no flag timeout`, at);
     const counter = lex.acceptWord("counter");
-    const limit = lex.acceptWord("limit") ? parseLimit(lex) : null;
+    const limit = parseGate(lex);
+    if (limit instanceof ConnCount) this.#tracks = true;
     let data: Expr | null = null;
     if (set.spec.map) {
       if (set.spec.data === "verdict") lex.fail(`map ${name} holds verdicts: packets cannot add to it`, at);

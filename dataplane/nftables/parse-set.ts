@@ -4,10 +4,10 @@ import type { Element } from "./elements.ts";
 import { type Lexer, T_EOF, T_WORD } from "./lexer.ts";
 import type { SetSpec, Table, Verdict } from "./model.ts";
 import { parseExpr, typesOf } from "./parse-expr.ts";
-import { parseCounter, parseLimit, parseVerdict } from "./parse-part.ts";
+import { parseCounter, parseGate, parseVerdict } from "./parse-part.ts";
 import { parseKey, parseTime } from "./parse-value.ts";
 import { printExpr } from "./print-rule.ts";
-import type { Counter, Limit } from "./stateful.ts";
+import type { Counter, Gate } from "./stateful.ts";
 
 /** The elements in braces. */
 export function parseElements(lex: Lexer, table: Table, spec: SetSpec): readonly Element[] {
@@ -32,14 +32,13 @@ function parseElement(lex: Lexer, table: Table, spec: SetSpec): Element {
   let expires = 0;
   let comment = "";
   let counter: Counter | null = null;
-  let limit: Limit | null = null;
+  let limit: Gate | null = null;
   for (; lex.kind === T_WORD; ) {
     if (lex.acceptWord("timeout")) timeout = parseTime(lex);
     else if (lex.acceptWord("expires")) expires = parseTime(lex);
     else if (lex.acceptWord("counter")) counter = parseCounter(lex);
-    else if (lex.acceptWord("limit")) limit = parseLimit(lex);
     else if (lex.acceptWord("comment")) comment = lex.word("a comment");
-    else lex.expected("an option of the element");
+    else limit = parseGate(lex) ?? lex.expected("an option of the element");
   }
   let data: Value | Verdict | null = null;
   if (spec.map) {

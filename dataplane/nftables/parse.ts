@@ -5,12 +5,12 @@
  */
 import type { Element } from "./elements.ts";
 import { Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";
-import { type BaseSpec, type Chain, FAMILIES, type Family, type NftSet, type Table } from "./model.ts";
-import { RulesetError } from "./nft-error.ts";
-import { parseCounter, parseLimit } from "./parse-part.ts";
+import { type BaseSpec, type Chain, FAMILIES, type Family, type Flowtable, type Named, type NftSet, type Table } from "./model.ts";
+import { NftError, RulesetError, UNKNOWN } from "./nft-error.ts";
+import { type ObjectKind, parseObject } from "./parse-object.ts";
 import { RuleParser } from "./parse-rule.ts";
 import { parseElements, parseSetBlock, skipBraces } from "./parse-set.ts";
-import type { RulePlace, Ruleset, Undo } from "./ruleset.ts";
+import type { RuleParts, RulePlace, Ruleset, Undo } from "./ruleset.ts";
 import { Counter } from "./stateful.ts";
 
 /** Names of priorities (nft(8), "Standard priority names"); bridges have their own. */
@@ -39,9 +39,12 @@ const HOOKS: Readonly<Record<Family, readonly string[]>> = {
 };
 const NAT_HOOKS: readonly string[] = ["prerouting", "input", "output", "postrouting"];
 
-/** Applies a text, whole or not at all; answers how to undo it. Throws NftError. `now`: virtual milliseconds. */
-export function applyNft(rules: Ruleset, text: string, source: string, now: number): Undo {
-  const parser = new Commands(rules, text, source, now);
+/**
+ * Applies a text, whole or not at all; answers how to undo it. Throws NftError. `now`: virtual milliseconds. `lenient`: rules
+ * with statements or expressions that are not known match nothing, instead of failing.
+ */
+export function applyNft(rules: Ruleset, text: string, source: string, now: number, lenient = false): Undo {
+  const parser = new Commands(rules, text, source, now, lenient);
   return rules.transaction(() => parser.run());
 }
 
@@ -61,11 +64,13 @@ class Commands {
   readonly #lex: Lexer;
   readonly #rules: Ruleset;
   readonly #now: number;
+  readonly #lenient: boolean;
   /** The last table that was named, which the next command most likely names too. */
   #table: Table | null = null;
 
-  constructor(rules: Ruleset, text: string, source: string, now: number) {
+  constructor(rules: Ruleset, text: string, source: string, now: number, lenient: boolean) {
     this.#lex = new Lexer(text, source);
+    this.#lenient = lenient;
     this.#rules = rules;
     this.#now = now;
   }
@@ -211,15 +216,20 @@ class Commands {
         return;
       }
       case "counter":
-      case "limit": {
+      case "limit":
+      case "quota":
+      case "flowtable": {
         lex.next();
         const table = this.#tableRef();
         this.#object(table, what, create);
         return;
       }
-      case "quota":
-      case "flowtable":
-      case "ct":
+      case "ct": {
+        lex.next();
+        this.#ctHelperWord();
+        this.#object(this.#tableRef(), "ct helper", create);
+        return;
+      }
       case "synproxy":
       case "secmark":
         lex.fail(`${what}: objects of this kind are not supported`);
@@ -227,26 +237,61 @@ class Commands {
     lex.expected("a command, or what to add");
   }
 
-  /** "{ packets N bytes N; comment … }" of counters, "{ rate … }" of limits; both may be left out. */
-  #object(table: Table, what: string, create: boolean): void {
+  #ctHelperWord(): void {
+    const lex: Lexer = this.#lex;
+    if (!lex.acceptWord("helper")) lex.fail(`ct ${lex.value}: objects of this kind are not supported`);
+  }
+
+  /** A counter, limit, quota, helper or flowtable, with its block, which may be left out where there are values to begin with. */
+  #object(table: Table, what: ObjectKind, create: boolean): void {
     const lex: Lexer = this.#lex;
     const name = lex.word("a name");
-    let comment = "";
-    let counter = parseEmptyCounter();
-    let limit: ReturnType<typeof parseLimit> | null = null;
-    const block = lex.accept("{");
-    for (lex.newlines(); block ? !lex.is("}") : lex.kind === T_WORD; lex.ends()) {
-      if (lex.kind === T_END) continue;
-      if (lex.acceptWord("comment")) comment = lex.string("the comment");
-      else if (what === "counter") counter = parseCounter(lex);
-      else if (lex.isWord("rate")) limit = parseLimit(lex);
-      else lex.expected("what the object is");
-      if (!block) break;
+    const parts = what === "flowtable" ? this.#flowtable() : parseObject(lex, what, table.family);
+    const add = <T extends Named>(objects: Map<string, T>, rest: Omit<T, keyof Named>): void => {
+      const { comment } = parts;
+      this.#rules.addObject(table, objects, what, name, (handle) => ({ ...rest, handle, comment }) as T, create);
+    };
+    if ("counter" in parts && typeof parts.counter === "object") add(table.counters, { counter: parts.counter });
+    else if ("limit" in parts) add(table.limits, { limit: parts.limit });
+    else if ("quota" in parts) add(table.quotas, { quota: parts.quota });
+    else if ("helper" in parts) add(table.helpers, parts.helper);
+    else if ("flowtable" in parts) add(table.flowtables, parts.flowtable);
+  }
+
+  /** "{ hook ingress priority P; devices = { … }; counter; flags offload }". */
+  #flowtable(): { readonly flowtable: Flowtable; readonly comment: string } {
+    const lex: Lexer = this.#lex;
+    let priority = 0;
+    let devices: readonly string[] = [];
+    let counter = false;
+    const flags: string[] = [];
+    lex.expect("{");
+    for (lex.ends(); !lex.accept("}"); lex.ends()) {
+      if (lex.acceptWord("hook")) {
+        lex.expectWord("ingress");
+        lex.expectWord("priority");
+        priority = this.#priority("netdev");
+      } else if (lex.isWord("devices")) devices = this.#devices();
+      else if (lex.acceptWord("counter")) counter = true;
+      else if (lex.acceptWord("flags")) {
+        lex.expectWord("offload");
+        flags.push("offload");
+      } else lex.expected("hook, devices, counter or flags");
     }
-    if (block) lex.expect("}");
-    if (what === "counter") this.#rules.addCounter(table, name, counter, comment, create);
-    else if (limit === null) lex.expected("rate");
-    else this.#rules.addLimit(table, name, limit, comment, create);
+    return { flowtable: { priority, devices, counter, flags }, comment: "" };
+  }
+
+  /** "devices = { a, b }". */
+  #devices(): readonly string[] {
+    const lex: Lexer = this.#lex;
+    const devices: string[] = [];
+    lex.expectWord("devices");
+    lex.expect("=");
+    lex.expect("{");
+    do devices.push(lex.word("a device"));
+    while (lex.accept(","));
+    lex.expect("}");
+    return devices;
   }
 
   #addTable(create: boolean): void {
@@ -290,7 +335,13 @@ class Commands {
           break;
         case "counter":
         case "limit":
+        case "quota":
+        case "flowtable":
           this.#object(table, what, create);
+          break;
+        case "ct":
+          this.#ctHelperWord();
+          this.#object(table, "ct helper", create);
           break;
         default:
           lex.fail(`${what}: not supported in a table`, at);
@@ -391,13 +442,7 @@ class Commands {
       lex.fail("chains of type route are for hook output", hookAt, "EOPNOTSUPP");
     const devices: string[] = [];
     if (lex.acceptWord("device")) devices.push(lex.word("a device"));
-    else if (lex.acceptWord("devices")) {
-      lex.expect("=");
-      lex.expect("{");
-      do devices.push(lex.word("a device"));
-      while (lex.accept(","));
-      lex.expect("}");
-    }
+    else if (lex.isWord("devices")) devices.push(...this.#devices());
     lex.expectWord("priority");
     return { type, hook, priority: this.#priority(table.family), devices };
   }
@@ -474,12 +519,26 @@ class Commands {
 
   #addRule(chain: Chain, place: RulePlace): void {
     const at = this.#lex.start;
-    const parts = new RuleParser(this.#lex, this.#rules, chain).parse();
+    const parts = this.#ruleParts(chain);
     try {
       this.#rules.addRule(chain, place, parts);
     } catch (error) {
       if (error instanceof RulesetError) this.#lex.fail(error.message, at, error.code);
       throw error;
+    }
+  }
+
+  #ruleParts(chain: Chain): RuleParts {
+    const lex: Lexer = this.#lex;
+    const at = lex.start;
+    try {
+      return new RuleParser(lex, this.#rules, chain).parse();
+    } catch (unknown) {
+      if (!this.#lenient || !(unknown instanceof NftError) || unknown.code !== UNKNOWN) throw unknown;
+      this.#seek(at);
+      this.#skipRule();
+      const text = lex.text.slice(at, lex.start).trim();
+      return { stmts: [{ kind: "never", text, unknown }], comment: "", chains: [], sets: [], tracks: false };
     }
   }
 
@@ -529,8 +588,18 @@ class Commands {
         return;
       }
       case "counter":
-      case "limit": {
-        const objects = what === "counter" ? table.counters : table.limits;
+      case "limit":
+      case "quota":
+      case "flowtable":
+      case "ct": {
+        if (what === "ct") this.#ctHelperWord();
+        const objects: Map<string, Named> = {
+          counter: table.counters,
+          limit: table.limits,
+          quota: table.quotas,
+          flowtable: table.flowtables,
+          ct: table.helpers,
+        }[what];
         const name = lex.word("a name");
         if (objects.has(name)) rules.delObject(objects, name);
         else if (!destroy) lex.fail(`there is no ${what} ${name}`, at, "ENOENT");

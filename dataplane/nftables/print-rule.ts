@@ -4,7 +4,7 @@ import type { Element } from "./elements.ts";
 import { BASE_NH } from "./keys.ts";
 import type { Expr, NatTo, NftSet, Right, Rule, SetSpec, Stmt, Verdict } from "./model.ts";
 import { isAddress, printTime } from "./parse-value.ts";
-import type { Counter, Limit } from "./stateful.ts";
+import { ConnCount, type Counter, type Gate, type Limit, Quota } from "./stateful.ts";
 
 export type PrintOptions = {
   /** Counters without their values. */
@@ -163,6 +163,17 @@ function printSize(bytes: number): string {
   return `${bytes} bytes`;
 }
 
+/** A limit, a quota or a number of connections. */
+export function printGate(g: Gate, o: PrintOptions): string {
+  if (g instanceof ConnCount) return `ct count ${g.over ? "over " : ""}${g.most}`;
+  return g instanceof Quota ? `quota ${printQuota(g, o)}` : printLimit(g);
+}
+
+export function printQuota(q: Quota, o: PrintOptions): string {
+  const used = o.stateless || q.used === 0 ? "" : ` used ${printSize(q.used)}`;
+  return `${q.over ? "over " : ""}${printSize(q.octets)}${used}`;
+}
+
 export function printLimit(l: Limit): string {
   const over = l.over ? "over " : "";
   const rate = l.bytes ? `${printSize(l.rate)}/${l.unit}` : `${l.rate}/${l.unit}`;
@@ -201,11 +212,18 @@ function printStmt(s: Stmt, o: PrintOptions): string {
     case "counter":
       return s.name === "" ? printCounter(s.counter, o) : `counter name "${s.name}"`;
     case "limit":
-      return s.name === "" ? printLimit(s.limit) : `limit name "${s.name}"`;
+      return s.name === "" ? printGate(s.limit, o) : `${s.limit instanceof Quota ? "quota" : "limit"} name "${s.name}"`;
     case "log":
     case "reject":
     case "nothing":
+    case "never":
       return s.text;
+    case "queue": {
+      const flags = s.flags.length === 0 ? "" : ` flags ${s.flags.join(",")}`;
+      return `queue${flags} to ${s.first}${s.first === s.last ? "" : `-${s.last}`}`;
+    }
+    case "flow":
+      return `flow add @${s.name}`;
     case "nat": {
       const flags = [s.random && "random", s.fully && "fully-random", s.persistent && "persistent"].filter(Boolean);
       const family = s.family === "" ? "" : ` ${s.family}`;
@@ -222,7 +240,7 @@ function printStmt(s: Stmt, o: PrintOptions): string {
     case "dynset": {
       const timeout = s.timeout === 0 ? "" : ` timeout ${printTime(s.timeout)}`;
       const counter = s.counter ? " counter" : "";
-      const limit = s.limit === null ? "" : ` ${printLimit(s.limit)}`;
+      const limit = s.limit === null ? "" : ` ${printGate(s.limit, o)}`;
       const data = s.data === null ? "" : ` : ${printExpr(s.data)}`;
       return `${s.op} @${s.set.name} { ${printExpr(s.key)}${timeout}${counter}${limit}${data} }`;
     }
@@ -245,7 +263,7 @@ export function printRule(rule: Rule, o: PrintOptions = STATELESS): string {
 export function printElement(spec: SetSpec, e: Element, o: PrintOptions): string {
   let out = printKey(spec.key, e.key, e.end);
   if (e.counter !== null) out += ` ${printCounter(e.counter, o)}`;
-  if (e.limit !== null) out += ` ${printLimit(e.limit)}`;
+  if (e.limit !== null) out += ` ${printGate(e.limit, o)}`;
   if (e.timeout !== 0 && e.timeout !== spec.timeout) out += ` timeout ${printTime(e.timeout)}`;
   if (e.expires !== 0 && !o.stateless) out += ` expires ${printTime(Math.max(0, Math.ceil(e.expires - o.now)))}`;
   if (e.comment !== "") out += ` comment "${e.comment}"`;

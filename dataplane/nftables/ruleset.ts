@@ -8,9 +8,8 @@
 import { ChainCode } from "./chain-code.ts";
 import type { Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
-import { type BaseSpec, Chain, type Family, NftSet, Rule, type SetSpec, Table, type Verdict } from "./model.ts";
+import { type BaseSpec, Chain, type Family, type Named, NftSet, Rule, type SetSpec, Table, type Verdict } from "./model.ts";
 import { RulesetError } from "./nft-error.ts";
-import type { Counter, Limit } from "./stateful.ts";
 
 export type Undo = () => void;
 
@@ -371,22 +370,21 @@ export class Ruleset {
     });
   }
 
-  addCounter(table: Table, name: string, counter: Counter, comment: string, create: boolean): void {
-    if (table.counters.has(name)) {
-      if (create) throw new RulesetError("EEXIST", `counter ${name} exists`);
+  /** `what`: its kind, for errors. */
+  addObject<T extends Named>(
+    table: Table,
+    objects: Map<string, T>,
+    what: string,
+    name: string,
+    made: (handle: number) => T,
+    create: boolean,
+  ): void {
+    if (objects.has(name)) {
+      if (create) throw new RulesetError("EEXIST", `${what} ${name} exists`);
       return;
     }
-    table.counters.set(name, { handle: table.nextHandle++, counter, comment });
-    this.#did(() => table.counters.delete(name));
-  }
-
-  addLimit(table: Table, name: string, limit: Limit, comment: string, create: boolean): void {
-    if (table.limits.has(name)) {
-      if (create) throw new RulesetError("EEXIST", `limit ${name} exists`);
-      return;
-    }
-    table.limits.set(name, { handle: table.nextHandle++, limit, comment });
-    this.#did(() => table.limits.delete(name));
+    objects.set(name, made(table.nextHandle++));
+    this.#did(() => objects.delete(name));
   }
 
   delObject(objects: Map<string, unknown>, name: string): void {

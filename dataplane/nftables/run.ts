@@ -40,7 +40,7 @@ import type { Chain, Expr, NftSet, Rule, Stmt, Verdict } from "./model.ts";
 import { wordsOf } from "./parse-expr.ts";
 import { type PayloadSpec, setPayload } from "./payload-set.ts";
 import { printVerdict } from "./print-rule.ts";
-import { type Counter, Counter as CounterOf, type Limit } from "./stateful.ts";
+import { type Counter, Counter as CounterOf, type Gate } from "./stateful.ts";
 import { lowerMss, type MssSpec } from "./tcp-mss.ts";
 
 /** What a rule ends in, besides verdicts of netfilter. */
@@ -318,7 +318,7 @@ export class NftRunner {
           break;
         }
         case op.OP_LIMIT:
-          if (!(objects[a1] as Limit).passes(p.ns.world.loop.time, p.end - p.network)) return BREAK;
+          if (!(objects[a1] as Gate).passes(p.ns.world.loop.time, p.end - p.network, p.conn)) return BREAK;
           pc += 2;
           break;
         case op.OP_VERDICT:
@@ -600,7 +600,7 @@ function countElement(e: Element, p: NfPacket): boolean {
     e.counter.packets++;
     e.counter.bytes += p.end - p.network;
   }
-  return e.limit === null || e.limit.passes(p.ns.world.loop.time, p.end - p.network);
+  return e.limit === null || e.limit.passes(p.ns.world.loop.time, p.end - p.network, p.conn);
 }
 
 /** The element that the registers from `at` on are in; null if there is none. */

@@ -1,4 +1,12 @@
-/** What rules and elements remember: counters, rate limits (net/netfilter/nft_counter.c, nft_limit.c), quotas. */
+/**
+ * What rules and elements remember: counters, rate limits, quotas, connections (net/netfilter/nft_counter.c, nft_limit.c,
+ * nft_quota.c, nft_connlimit.c).
+ */
+import type { Conn } from "../netfilter/conn.ts";
+import { type Counted, countedWith } from "../netfilter/conn-count.ts";
+
+/** What lets some packets go on, and ends the rule for the others. */
+export type Gate = Limit | Quota | ConnCount;
 
 export class Counter {
   packets: number;
@@ -58,5 +66,48 @@ export class Limit {
     }
     this.#tokens = tokens;
     return this.over;
+  }
+}
+
+/** So many octets, counted from the first packet on; `over` lets on what comes after them. */
+export class Quota {
+  readonly octets: number;
+  readonly over: boolean;
+  used: number;
+
+  constructor(octets: number, over: boolean, used = 0) {
+    this.octets = octets;
+    this.over = over;
+    this.used = used;
+  }
+
+  fresh(): Quota {
+    return new Quota(this.octets, this.over);
+  }
+
+  passes(_now: number, octets: number): boolean {
+    this.used += octets;
+    return this.used >= this.octets === this.over;
+  }
+}
+
+/** How many connections there are of those that came here. A packet that is not tracked counts while it is here. */
+export class ConnCount {
+  readonly most: number;
+  readonly over: boolean;
+  #list: readonly Counted[] = [];
+
+  constructor(most: number, over: boolean) {
+    this.most = most;
+    this.over = over;
+  }
+
+  fresh(): ConnCount {
+    return new ConnCount(this.most, this.over);
+  }
+
+  passes(now: number, _octets: number, conn: Conn | null): boolean {
+    this.#list = countedWith(this.#list, conn, now);
+    return this.#list.length + (conn === null ? 1 : 0) > this.most === this.over;
   }
 }

@@ -151,6 +151,9 @@ function matchesOf(v: Pool): readonly fc.Arbitrary<string>[] {
     text(lit("ether saddr "), op, one(["02:00:00:00:00:02", "02:00:00:00:01:02"])),
     text(lit(`jhash ${ip}saddr . ${ip}daddr mod 4 seed 0x00000007 `), order, one(["0", "1", "2"])),
     text(lit("jhash th dport mod 3 seed 0x00000001 "), op, one(["0", "1"])),
+    text(lit("quota "), one(["", "over "]), one(["56 bytes", "60 bytes", "100 bytes", "500 bytes", "1 kbytes"])),
+    one(['quota name "first"', 'quota name "later"']),
+    text(lit("ct count "), one(["", "over "]), one(["1", "2", "4"])),
     text(lit("numgen inc mod 3 "), op, one(["0", "1"])),
   ];
 }
@@ -170,6 +173,7 @@ const actionsOf = (v: Pool): readonly fc.Arbitrary<string>[] => [
   text(one(["add", "update"]), lit(` @seen { ${v.family} saddr }`)),
   text(one(["add", "update"]), lit(` @pairs { ${v.family} saddr . th dport timeout 1h }`)),
   lit(`add @counted { ${v.family} daddr counter }`),
+  text(lit(`add @few { ${v.family} saddr `), one(["ct count over 1 }", "quota 100 bytes }", "quota over 100 bytes }"])),
   lit(`delete @seen { ${v.family} daddr }`),
   lit('counter name "total"'),
   lit('log prefix "x"'),
@@ -223,7 +227,18 @@ const setsOf = (v: Pool): string => `	set addrs {
 		size 65535
 		flags dynamic
 	}
+	set few {
+		type ${v.type}
+		size 65535
+		flags dynamic
+	}
 	counter total {
+	}
+	quota first {
+		200 bytes
+	}
+	quota later {
+		over 120 bytes
 	}
 `;
 

@@ -217,6 +217,37 @@ describe("rules that are not known", () => {
     );
   });
 
+  it("of nftables match nothing where they are read leniently, and are named", async () => {
+    const rules = [
+      "table inet t {",
+      "\tchain c {",
+      "\t\ttype filter hook forward priority 0; policy accept;",
+      "\t\tip daddr 10.244.2.5 synproxy mss 1460 wscale 7",
+      "\t\tudp dport 53 meta cgroup 5 drop",
+      "\t\tudp dport { 54, 55 } drop",
+      "\t}",
+      "}",
+      "",
+    ];
+    const nft = { file: "n", text: rules.join("\n") };
+    const node = await ExplainedNode.load({ ...DUMPS, nft }, { lenient: true });
+    const verdict = (port: number): string =>
+      node.explain(parseFlow(`UDP 10.244.1.9:4000 > 10.244.2.5:${port}`, "test", 1)).verdict;
+    expect([verdict(53), verdict(54)]).toEqual(["delivered", "dropped"]);
+    expect(node.warnings.map(formatInputIssue)).toEqual(
+      [
+        ["4:23", "synproxy: the statement is not supported"],
+        ["5:21", 'meta: "cgroup" is not supported'],
+      ].map(
+        ([place, found]) =>
+          `n:${place}: rules: found ${found}, expected a rule that is known; this one matches nothing`,
+      ),
+    );
+    await expect(ExplainedNode.load({ ...DUMPS, nft })).rejects.toThrow(/^n:4:23: rules: found synproxy/);
+    const bad = { file: "n", text: nft.text.replace("54, 55", "54, 555555") };
+    await expect(ExplainedNode.load({ ...DUMPS, nft: bad }, { lenient: true })).rejects.toThrow(/^n:6:19: /);
+  });
+
   it("are refused otherwise, and what is malformed is refused leniently too", async () => {
     await expect(ExplainedNode.load({ ...DUMPS, iptables })).rejects.toThrow(/^r:4:15: rules: found match "sorcery"/);
     const bad = { file: "r", text: "*filter\n-A FORWARD -s 10.0.0.300 -j DROP\nCOMMIT\n" };

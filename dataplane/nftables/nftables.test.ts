@@ -1,8 +1,12 @@
 /** Rules of nftables: text in and out, errors with their place, transactions, and what they do to packets. */
 import { describe, expect, it } from "vitest";
-import { NF_ACCEPT, NF_DROP, NF_INET_FORWARD, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
-import { Bench } from "../netfilter/testing.ts";
+import { NF_ACCEPT, NF_DROP, NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
+import { Bench, checksumsRight } from "../netfilter/testing.ts";
 import type { NetNs } from "../netns/netns.ts";
+import { CHECKSUM_PARTIAL } from "../skb/skb.ts";
+import * as ipv4 from "../wire/ipv4.ts";
+import * as tcp from "../wire/tcp.ts";
+import * as udp from "../wire/udp.ts";
 import { listRuleset } from "./list.ts";
 import { NftError } from "./nft-error.ts";
 import { nftList, nftOp } from "./nft-op.ts";
@@ -181,6 +185,93 @@ describe("packets", () => {
     expect(nftList(l.ns)).toContain("elements = { 10.0.0.5 expires 10s }");
     l.bench.world.loop.run({ deadline: l.bench.world.loop.time + 10_001 });
     expect(verdict(l, { src: "10.0.0.5" })).toBe(NF_ACCEPT);
+  });
+
+  it.each([
+    ["1000", [{ kind: "mss", mss: 1460 }], 1000],
+    ["1460", [{ kind: "mss", mss: 1000 }], 1000],
+    ["1000", [{ kind: "nop" }, { kind: "nop" }, { kind: "mss", mss: 1460 }], 1000],
+    ["1000", [], 0],
+    ["rt mtu", [{ kind: "mss", mss: 8960 }], 1460],
+    ["rt mtu", [], 0],
+  ] as const)("lowers a segment size that is announced, and adds none: %s", (size, options, mss) => {
+    const l = lab(
+      `table ip t { chain f { type filter hook forward priority 0; tcp option maxseg size set ${size}; }; }`,
+    );
+    const skb = l.bench.packet({ proto: "tcp", flags: tcp.SYN, options });
+    skb.dst = l.ns.fib.dst(ipv4.dst(skb.buf, skb.network));
+    l.bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+    const option = tcp.findOption(skb.buf, skb.transport, tcp.OPT_MSS);
+    expect(option < 0 ? 0 : tcp.mss(skb.buf, skb.transport)).toBe(mss);
+    expect(checksumsRight(skb)).toBe(true);
+  });
+
+  it.each([
+    ["ip dscp set ef", { tos: 0x03 }, { tos: 0xbb, ttl: 64, dport: 80 }],
+    ["ip ecn set ect0", { tos: 0xfd }, { tos: 0xfe, ttl: 64, dport: 80 }],
+    ["ip ttl set 7", { tos: 0x10 }, { tos: 0x10, ttl: 7, dport: 80 }],
+    ["udp dport set 5353", { tos: 0 }, { tos: 0, ttl: 64, dport: 5353 }],
+  ] as const)("sets a field and keeps the checksums right: %s", (text, given, after) => {
+    const l = lab(`table ip t { chain f { type filter hook forward priority 0; ${text}; }; }`);
+    const skb = l.bench.packet({ proto: "udp", dport: 80, ...given });
+    l.bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+    const { buf: b, network: at, transport: th } = skb;
+    expect({ tos: ipv4.tos(b, at), ttl: ipv4.ttl(b, at), dport: udp.dstPort(b, th) }).toEqual(after);
+    expect(checksumsRight(skb)).toBe(true);
+  });
+
+  it("leaves a partial checksum as it is where a port is set: ports are not in it yet", () => {
+    const l = lab("table ip t { chain f { type filter hook forward priority 0; tcp dport set 443; }; }");
+    const skb = l.bench.packet({ proto: "tcp", dport: 80 });
+    skb.csum = CHECKSUM_PARTIAL;
+    const before = tcp.checksum(skb.buf, skb.transport);
+    l.bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+    expect(tcp.dstPort(skb.buf, skb.transport)).toBe(443);
+    expect(tcp.checksum(skb.buf, skb.transport)).toBe(before);
+  });
+
+  it("counts octets against a quota, of one rule or of all that name it", () => {
+    const l = lab(
+      "table ip t { quota q { over 80 bytes; }; chain f { type filter hook forward priority 0; quota name q drop; }; chain g { type filter hook forward priority 1; quota 40 bytes accept; }; }",
+    );
+    const packet = { proto: "udp", payload: 8 } as const;
+    expect([verdict(l, packet), verdict(l, packet), verdict(l, packet)]).toEqual([NF_ACCEPT, NF_ACCEPT, NF_DROP]);
+    expect(nftList(l.ns)).toContain("over 80 bytes used 108 bytes");
+    expect(nftList(l.ns)).toContain("quota 40 bytes used 72 bytes accept");
+  });
+
+  it("counts connections, of a rule and of an element", () => {
+    for (const rule of ["ct count over 2 drop", "add @few { ip saddr ct count over 2 } drop"]) {
+      const l = lab(
+        `table ip t { set few { type ipv4_addr; size 9; flags dynamic; }; chain f { type filter hook forward priority 0; ${rule}; }; }`,
+      );
+      const verdicts = [1, 2, 1, 3].map((sport) => {
+        const skb = l.bench.packet({ proto: "udp", sport });
+        l.bench.hook(NF_INET_PRE_ROUTING, skb, "eth0");
+        const v = l.bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
+        l.bench.hook(NF_INET_POST_ROUTING, skb, "", "eth1");
+        return v;
+      });
+      expect(verdicts).toEqual([NF_ACCEPT, NF_ACCEPT, NF_ACCEPT, NF_DROP]);
+    }
+  });
+
+  it("drops what is queued, as nobody listens, or accepts it where the rule says so", () => {
+    const l = lab(
+      "table ip t { chain f { type filter hook forward priority 0; udp dport 1 queue num 3; udp dport 2 queue num 1-4 bypass,fanout; drop; }; }",
+    );
+    expect(verdict(l, { proto: "udp", dport: 1 })).toBe(NF_DROP);
+    expect(verdict(l, { proto: "udp", dport: 2 })).toBe(NF_ACCEPT);
+    expect(nftList(l.ns)).toContain("queue flags bypass,fanout to 1-4");
+  });
+
+  it("lists flowtables, and lets packets go where they go without", () => {
+    const text =
+      "table ip t {\n\tflowtable f {\n\t\thook ingress priority filter + 5\n\t\tdevices = { eth0, eth1 }\n\t\tcounter\n\t}\n\n\tchain c {\n\t\ttype filter hook forward priority filter; policy accept;\n\t\tip protocol { tcp, udp } flow add @f\n\t}\n}\n";
+    const l = lab(text);
+    expect(nftList(l.ns)).toBe(text);
+    expect(verdict(l, { proto: "udp" })).toBe(NF_ACCEPT);
+    expect(error("table ip t { chain c { flow add @f; }; }")).toMatchObject({ code: "ENOENT" });
   });
 
   it("draws every number of numgen random, each as often", () => {

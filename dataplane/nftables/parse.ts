@@ -5,7 +5,16 @@
  */
 import type { Element } from "./elements.ts";
 import { Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";
-import { type BaseSpec, type Chain, FAMILIES, type Family, type Flowtable, type Named, type NftSet, type Table } from "./model.ts";
+import {
+  type BaseSpec,
+  type Chain,
+  FAMILIES,
+  type Family,
+  type Flowtable,
+  type Named,
+  type NftSet,
+  type Table,
+} from "./model.ts";
 import { NftError, RulesetError, UNKNOWN } from "./nft-error.ts";
 import { type ObjectKind, parseObject } from "./parse-object.ts";
 import { RuleParser } from "./parse-rule.ts";

@@ -8,7 +8,17 @@
 import { ChainCode } from "./chain-code.ts";
 import type { Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
-import { type BaseSpec, Chain, type Family, type Named, NftSet, Rule, type SetSpec, Table, type Verdict } from "./model.ts";
+import {
+  type BaseSpec,
+  Chain,
+  type Family,
+  type Named,
+  NftSet,
+  Rule,
+  type SetSpec,
+  Table,
+  type Verdict,
+} from "./model.ts";
 import { RulesetError } from "./nft-error.ts";
 
 export type Undo = () => void;

@@ -87,7 +87,7 @@ export class Quota {
 
   passes(_now: number, octets: number): boolean {
     this.used += octets;
-    return this.used >= this.octets === this.over;
+    return this.used > this.octets === this.over;
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Random nftables rulesets for fast-check: a grammar over the statements that packets can be compared by. Each rule counts
- * what comes to it, and what passes all that it asks. The addresses, ports and marks are those of the random packets.
+ * what comes to it, and what passes all that it asks. The addresses, ports and marks are those of the random packets. Left
+ * out: `ct count`, where Linux looks after the connections that are gone when its clock ticks, not with each packet.
  */
 import fc from "fast-check";
 
@@ -153,7 +154,6 @@ function matchesOf(v: Pool): readonly fc.Arbitrary<string>[] {
     text(lit("jhash th dport mod 3 seed 0x00000001 "), op, one(["0", "1"])),
     text(lit("quota "), one(["", "over "]), one(["56 bytes", "60 bytes", "100 bytes", "500 bytes", "1 kbytes"])),
     one(['quota name "first"', 'quota name "later"']),
-    text(lit("ct count "), one(["", "over "]), one(["1", "2", "4"])),
     text(lit("numgen inc mod 3 "), op, one(["0", "1"])),
   ];
 }
@@ -173,7 +173,7 @@ const actionsOf = (v: Pool): readonly fc.Arbitrary<string>[] => [
   text(one(["add", "update"]), lit(` @seen { ${v.family} saddr }`)),
   text(one(["add", "update"]), lit(` @pairs { ${v.family} saddr . th dport timeout 1h }`)),
   lit(`add @counted { ${v.family} daddr counter }`),
-  text(lit(`add @few { ${v.family} saddr `), one(["ct count over 1 }", "quota 100 bytes }", "quota over 100 bytes }"])),
+  text(lit(`add @few { ${v.family} saddr `), one(["quota 100 bytes }", "quota over 100 bytes }"])),
   lit(`delete @seen { ${v.family} daddr }`),
   lit('counter name "total"'),
   lit('log prefix "x"'),

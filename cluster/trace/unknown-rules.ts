@@ -1,9 +1,9 @@
 /** Rules of a namespace that were read leniently and match nothing because they are not known, as warnings. */
 import { netfilter6Of, netfilterOf } from "../../dataplane/netfilter/restore-op.ts";
 import { unknownRules } from "../../dataplane/netfilter/unknown-rule.ts";
+import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { rulesetOf } from "../../dataplane/nftables/nft-op.ts";
 import { unknownOf } from "../../dataplane/nftables/unknown.ts";
-import type { NetNs } from "../../dataplane/netns/netns.ts";
 import type { Family } from "../api/ip.ts";
 import type { InputIssue } from "../manifests/input-error.ts";
 

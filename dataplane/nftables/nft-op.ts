@@ -17,6 +17,11 @@ import { NftRunner } from "./run.ts";
 const HOOKS: readonly string[] = ["prerouting", "input", "forward", "output", "postrouting"];
 const rulesets = new WeakMap<NetNs, Ruleset>();
 
+/** The namespace's nftables rules, where it was given any. */
+export function rulesetOf(ns: NetNs): Ruleset | null {
+  return rulesets.get(ns) ?? null;
+}
+
 /** Applies a text and answers how to undo it. Throws NetlinkError; nothing is changed then. */
 export function nftOp(ns: NetNs, op: NftApply): () => void {
   const rules = rulesets.get(ns) ?? new Ruleset((rule) => printRule(rule));

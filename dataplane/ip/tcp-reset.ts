@@ -42,7 +42,7 @@ export function sendReset(ns: NetNs, skb: Skb, related = false): void {
   const sum = pseudo(address, source, ipv4.PROTO_TCP, tcp.HEADER_LEN);
   fillAt(rb, rst.transport + tcp.CHECKSUM, rst.transport, tcp.HEADER_LEN, sum);
   const total = headerLenOf(source) + tcp.HEADER_LEN;
-  const tos = related ? 0 : four ? ipv4.tos(b, at) : ipv6.trafficClass(b, at) & ~ECN_MASK;
+  const tos = related ? 0 : (four ? ipv4.tos(b, at) : ipv6.trafficClass(b, at)) & ~ECN_MASK;
   const ttl = defaultTtl(ns, source);
   writeHeader(rb, rst.network, total, ipv4.PROTO_TCP, ttl, address, source, tos, 0, true);
   rst.dst = dst;

@@ -2,7 +2,8 @@
  * Setting a field of a header (net/netfilter/nft_payload.c, nft_payload_set_eval): the checksum follows by what changed. One
  * of a transport header that is partial stays, because ports are not in it yet.
  *
- * Left out: fields that other headers' checksums hold (addresses), fields of more than 32 bits.
+ * Left out: fields that other headers' checksums hold (addresses), fields of more than 32 bits, and what Linux does with a sum
+ * of the whole packet that conntrack left: changing IPv6's header makes it wrong, and long UDP for the node itself is dropped.
  */
 import type { NfPacket } from "../netfilter/packet.ts";
 import { CHECKSUM_PARTIAL } from "../skb/skb.ts";

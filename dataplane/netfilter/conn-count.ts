@@ -12,9 +12,13 @@ function lives({ conn, id }: Counted, now: number): boolean {
   return conn.proto !== PROTO_TCP || (conn.state !== TCP_TIME_WAIT && conn.state !== TCP_CLOSE);
 }
 
-/** Those of a list that still live, with a packet's own, if it has one, which need not be in the table yet. */
+/**
+ * A list after a packet was counted, whose own connection, if it has one, need not be in the table yet. As in Linux the list is
+ * looked through up to that one only: those behind it are not missed before a connection that is not in the list comes.
+ */
 export function countedWith(list: readonly Counted[], own: Conn | null, now: number): readonly Counted[] {
-  const living = list.filter((c) => c.conn === own || lives(c, now));
-  if (own !== null && !living.some((c) => c.conn === own && c.id === own.id)) living.push({ conn: own, id: own.id });
-  return living;
+  const at = own === null ? -1 : list.findIndex((c) => c.conn === own && c.id === own.id);
+  if (at >= 0) return [...list.slice(0, at).filter((c) => lives(c, now)), ...list.slice(at)];
+  const living = list.filter((c) => lives(c, now));
+  return own === null ? living : [...living, { conn: own, id: own.id }];
 }

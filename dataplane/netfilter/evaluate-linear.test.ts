@@ -450,12 +450,9 @@ COMMIT
       if (bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1") === NF_DROP) return false;
       return bench.hook(NF_INET_POST_ROUTING, skb, "", "eth1") === NF_ACCEPT;
     };
-    expect([send("10.0.0.2", 1), send("10.0.0.2", 2), send("10.0.0.2", 3), send("10.0.0.2", 1)]).toEqual([
-      true,
-      true,
-      false,
-      true,
-    ]);
+    const sent = [1, 2, 1, 3, 1, 4, 2].map((sport) => send("10.0.0.2", sport));
+    // the one that was dropped is missed when another new one comes, as on Linux 6.18
+    expect(sent).toEqual([true, true, true, false, false, false, false]);
     expect(send("10.0.0.3", 1)).toBe(true);
     bench.world.loop.run({ deadline: 40_000 });
     expect([send("10.0.0.2", 4), send("10.0.0.2", 5), send("10.0.0.2", 6)]).toEqual([true, true, false]);

@@ -245,14 +245,16 @@ describe("packets", () => {
       const l = lab(
         `table ip t { set few { type ipv4_addr; size 9; flags dynamic; }; chain f { type filter hook forward priority 0; ${rule}; }; }`,
       );
-      const verdicts = [1, 2, 1, 3].map((sport) => {
+      // the last two find one that was dropped still counted, as Linux 6.18 does
+      const verdicts = [1, 2, 1, 3, 4, 1, 2].map((sport) => {
         const skb = l.bench.packet({ proto: "udp", sport });
         l.bench.hook(NF_INET_PRE_ROUTING, skb, "eth0");
         const v = l.bench.hook(NF_INET_FORWARD, skb, "eth0", "eth1");
-        l.bench.hook(NF_INET_POST_ROUTING, skb, "", "eth1");
+        if (v === NF_ACCEPT) l.bench.hook(NF_INET_POST_ROUTING, skb, "", "eth1");
         return v;
       });
-      expect(verdicts).toEqual([NF_ACCEPT, NF_ACCEPT, NF_ACCEPT, NF_DROP]);
+      const dropped = [NF_DROP, NF_DROP, NF_DROP, NF_DROP];
+      expect(verdicts).toEqual([NF_ACCEPT, NF_ACCEPT, NF_ACCEPT, ...dropped]);
     }
   });
 

@@ -315,8 +315,8 @@ const LEAVING = /\brt mtu\b|\bip6 (?:dscp|ecn|hoplimit|flowlabel) set\b/;
 
 /** Interfaces that a hook does not know; routes back are asked where packets come in. */
 function fitsHook(hook: string, line: string): boolean {
+  if (LEAVING.test(line) && hook !== "forward" && hook !== "postrouting") return false;
   if (/\. iif oif/.test(line)) return hook === "prerouting";
-  if (LEAVING.test(line)) return hook === "forward" || hook === "postrouting";
   if (/fib daddr oifname/.test(line)) return hook === "prerouting" || hook === "input" || hook === "forward";
   return hook !== "prerouting" || !/\boifname\b/.test(line);
 }

@@ -16,6 +16,8 @@ import { missing } from "../support/needs.ts";
 import { ROOT } from "../support/podwire.ts";
 
 const CALLS = Number(process.env.PODWIRE_CRASH_CALLS ?? 60);
+/** Fewer calls that were killed show nothing. */
+const ENOUGH = CALLS / 10;
 const SEED = Number(process.env.PODWIRE_CRASH_SEED ?? 7);
 const AT_ONCE = Number(process.env.PODWIRE_CRASH_AT_ONCE ?? 20);
 /** Kills come within this many times the duration of a call that is left alone. */
@@ -182,7 +184,8 @@ describe("calls that are killed", () => {
       return status === null;
     };
     const worker = async (): Promise<void> => {
-      while (figures.calls < CALLS) {
+      // more where kills came too late, as on a machine that was busy only while calls were measured
+      while (figures.calls < CALLS || (figures.hit <= ENOUGH && figures.calls < 4 * CALLS)) {
         figures.calls++;
         const killAfter = random() < 1 / 3 ? random() * reach : undefined;
         const [victim] = random() < 0.45 && live.length > 0 ? live.splice(Math.floor(random() * live.length), 1) : [];
@@ -195,7 +198,7 @@ describe("calls that are killed", () => {
     await quiet();
     expect(failures).toEqual([]);
     // else the test has shown nothing
-    expect(figures.hit).toBeGreaterThan(CALLS / 10);
+    expect(figures.hit).toBeGreaterThan(ENOUGH);
 
     const before = await state();
     const names = live.map((at) => at.id).sort();

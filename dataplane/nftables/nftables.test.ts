@@ -230,6 +230,18 @@ describe("packets", () => {
     expect(tcp.checksum(skb.buf, skb.transport)).toBe(before);
   });
 
+  // seen so on Linux 6.18: th sport 24576, the first octets of an IPv6 header, matches
+  it.each([
+    ["ip", {}, 80, NF_DROP],
+    ["ip6", { src: "fd00::4", dst: "fd00:1::4" }, 80, NF_ACCEPT],
+    ["ip6", { src: "fd00::4", dst: "fd00:1::4" }, 0, NF_DROP],
+  ] as const)("reads th in a later fragment of %s where Linux does (%o, dport %i)", (family, ends, dport, expected) => {
+    const l = lab(`table ${family} t { chain f { type filter hook forward priority 0; th dport ${dport} drop; }; }`);
+    const skb = l.bench.packet({ proto: "udp", dport: 80, fragment: 64, ...ends });
+    const nf = family === "ip6" ? l.ns.nf6 : l.ns.nf;
+    expect(nf?.hook(l.ns, NF_INET_FORWARD, skb, l.ns.dev("eth0") ?? null, l.ns.dev("eth1") ?? null)).toBe(expected);
+  });
+
   it("counts octets against a quota, of one rule or of all that name it", () => {
     const l = lab(
       "table ip t { quota q { over 80 bytes; }; chain f { type filter hook forward priority 0; quota name q drop; }; chain g { type filter hook forward priority 1; quota 40 bytes accept; }; }",

@@ -172,8 +172,9 @@ export class NftRunner {
         case op.OP_TH16:
         case op.OP_TH32: {
           const size = 1 << ((code[pc] as number) - op.OP_TH8);
-          const at = p.transport + a2;
-          // a later fragment is read as if it began with the header: the kernel's fast path does not look
+          // A later fragment is read as if it began with the header: the kernel's fast path does not look; in one of IPv6
+          // the header is not searched for, and what is read is at the offset that was there before (nft_set_pktinfo_ipv6).
+          const at = (p.fragment !== 0 && p.l3 === ETH_P_IPV6 ? p.network : p.transport) + a2;
           if (p.proto < 0 || at + size > p.end) return BREAK;
           regs[a1] = size === 4 ? i32(b, at) : size === 2 ? u16(b, at) : u8(b, at);
           pc += 3;

@@ -4,6 +4,7 @@
  * with each new entry.
  */
 import { TwoWayTable } from "../netfilter/two-way-table.ts";
+import type { EventLoop } from "../sim/event-loop.ts";
 import type { Destination, VirtualService } from "./service.ts";
 import { isActive } from "./state.ts";
 
@@ -51,9 +52,14 @@ function hash(client: number, port: number, far: number, farPort: number, proto:
 export class ConnTable {
   readonly #table: TwoWayTable<IpvsConn> = new TwoWayTable();
   readonly #spare: IpvsConn[] = [];
+  readonly #clock: EventLoop;
   count = 0;
   /** Entries looked at so far. */
   probes = 0;
+
+  constructor(clock: EventLoop) {
+    this.#clock = clock;
+  }
 
   /** A connection that is not in the table yet. */
   make(service: VirtualService, destination: Destination): IpvsConn {
@@ -76,7 +82,6 @@ export class ConnTable {
     virtual: number,
     virtualPort: number,
     template: boolean,
-    now: number,
   ): IpvsConn | null {
     const table = this.#table;
     const wanted = hash(client, clientPort, virtual, virtualPort, proto);
@@ -92,20 +97,13 @@ export class ConnTable {
         c.proto === proto &&
         c.template === template
       )
-        return this.#living(c, now);
+        return this.#living(c);
     }
     return null;
   }
 
   /** By what a real server answers. */
-  fromServer(
-    proto: number,
-    server: number,
-    serverPort: number,
-    client: number,
-    clientPort: number,
-    now: number,
-  ): IpvsConn | null {
+  fromServer(proto: number, server: number, serverPort: number, client: number, clientPort: number): IpvsConn | null {
     const table = this.#table;
     const wanted = hash(client, clientPort, server, serverPort, proto);
     for (let cell = table.first(wanted); cell >= 0; cell = table.next(wanted, cell)) {
@@ -120,23 +118,23 @@ export class ConnTable {
         c.proto === proto &&
         !c.template
       )
-        return this.#living(c, now);
+        return this.#living(c);
     }
     return null;
   }
 
-  #living(c: IpvsConn, now: number): IpvsConn | null {
-    if (c.expires > now) return c;
+  #living(c: IpvsConn): IpvsConn | null {
+    if (c.expires > this.#clock.time) return c;
     // A template lives on with the connections that it made, some of which may be over without anybody having looked.
     if (c.controlled > 0) {
-      this.expire(now);
+      this.expire();
       return c.dead ? null : c;
     }
     this.remove(c);
     return null;
   }
 
-  add(c: IpvsConn, now: number): void {
+  add(c: IpvsConn): void {
     const { proto, client, clientPort } = c;
     const fromClient = hash(client, clientPort, c.virtual, c.virtualPort, proto);
     const fromServer = hash(client, clientPort, c.destination.address, serverPortOf(c), proto);
@@ -147,6 +145,7 @@ export class ConnTable {
       c.destination.inactive++;
       c.destination.recount();
     }
+    const now = this.#clock.time;
     for (let i = 0; i < SWEEP; i++) {
       const due = this.#table.sweep(now);
       if (due === null) continue;
@@ -180,7 +179,8 @@ export class ConnTable {
   }
 
   /** Takes out all that is over, so that counts are as of now. */
-  expire(now: number): void {
+  expire(): void {
+    const now = this.#clock.time;
     const over = [...this.#table].filter((c) => c.expires <= now);
     // Templates go after the connections that hold them.
     for (const c of over) if (!c.template) this.remove(c);

@@ -192,7 +192,8 @@ describe("connections", () => {
   });
 
   it("end with their time, and their destination's counts with them", () => {
-    const table = new ConnTable();
+    const { loop } = new World(1);
+    const table = new ConnTable(loop);
     const s = service("rr", 1);
     const d = s.destinations[0] as Destination;
     const c = Object.assign(table.make(s, d), {
@@ -203,11 +204,13 @@ describe("connections", () => {
       virtualPort: 80,
       expires: 100,
     });
-    table.add(c, 0);
+    table.add(c);
     table.become(c, 1);
     expect([d.active, d.inactive]).toEqual([1, 0]);
-    expect(table.fromServer(6, d.address, 8080, 5, 1000, 50)).toBe(c);
-    expect(table.fromClient(6, 5, 1000, 1, 80, false, 100)).toBeNull();
+    loop.run({ deadline: 50 });
+    expect(table.fromServer(6, d.address, 8080, 5, 1000)).toBe(c);
+    loop.run({ deadline: 100 });
+    expect(table.fromClient(6, 5, 1000, 1, 80, false)).toBeNull();
     expect([d.active, d.inactive, table.count]).toEqual([0, 0, 0]);
   });
 });

@@ -57,8 +57,10 @@ const PROTO_IPV6 = 41;
 export class IpvsEngine implements Ipvs {
   readonly ns: NetNs;
   readonly services: ServiceTable = new ServiceTable();
-  readonly conns: ConnTable = new ConnTable();
+  readonly conns: ConnTable;
   readonly timeouts: IpvsTimeouts = new IpvsTimeouts();
+  /** The new connection that a destination is being chosen for. */
+  readonly #flow = { src: 0, dst: 0, srcPort: 0, now: 0 };
   #generation = -1;
   #conntrack = false;
   #expireNoDest = false;
@@ -67,6 +69,7 @@ export class IpvsEngine implements Ipvs {
 
   constructor(ns: NetNs) {
     this.ns = ns;
+    this.conns = new ConnTable(ns.world.loop);
   }
 
   localIn(ns: NetNs, skb: Skb): number {
@@ -125,8 +128,7 @@ export class IpvsEngine implements Ipvs {
     const { buf: b, network: at, transport: th } = skb;
     const six = isSix(skb);
     const [client, server] = [srcOf(b, at, six), dstOf(b, at, six)];
-    const now = this.ns.world.loop.time;
-    const c = this.conns.fromServer(protoOf(skb), server, u16(b, th + 2), client, u16(b, th), now);
+    const c = this.conns.fromServer(protoOf(skb), server, u16(b, th + 2), client, u16(b, th));
     if (c === null) return null;
     const { proto, virtual, virtualPort, destination, control } = c;
     return { proto, virtual, virtualPort, method: destination.method, controlPort: control?.virtualPort ?? -1 };
@@ -134,7 +136,7 @@ export class IpvsEngine implements Ipvs {
 
   /** Counts as of now. */
   settle(): void {
-    this.conns.expire(this.ns.world.loop.time);
+    this.conns.expire();
   }
 
   #refresh(): void {
@@ -149,19 +151,17 @@ export class IpvsEngine implements Ipvs {
 
   #connOf(skb: Skb): IpvsConn | null {
     const { buf: b, network: at, transport: th } = skb;
-    const now = this.ns.world.loop.time;
     const six = isSix(skb);
     const [client, virtual] = [srcOf(b, at, six), dstOf(b, at, six)];
-    return this.conns.fromClient(protoOf(skb), client, u16(b, th), virtual, u16(b, th + 2), false, now);
+    return this.conns.fromClient(protoOf(skb), client, u16(b, th), virtual, u16(b, th + 2), false);
   }
 
   #replyOf(skb: Skb): IpvsConn | null {
     if (this.conns.count === 0) return null;
     const { buf: b, network: at, transport: th } = skb;
-    const now = this.ns.world.loop.time;
     const six = isSix(skb);
     const [server, client] = [srcOf(b, at, six), dstOf(b, at, six)];
-    const c = this.conns.fromServer(protoOf(skb), server, u16(b, th), client, u16(b, th + 2), now);
+    const c = this.conns.fromServer(protoOf(skb), server, u16(b, th), client, u16(b, th + 2));
     return c?.destination.method === "masq" ? c : null;
   }
 
@@ -186,7 +186,7 @@ export class IpvsEngine implements Ipvs {
     if (conn !== null && !conn.destination.available) {
       if (this.#expireNoDest) this.conns.remove(conn);
       if (!this.#expireNoDest || this.#isOld(skb)) {
-        drop(ns, skb, DropReason.NETFILTER_DROP, () => "ipvs: the connection's destination was deleted");
+        drop(ns, skb, DropReason.NETFILTER_DROP, "ipvs: the connection's destination was deleted");
         return IPVS_TAKEN;
       }
       conn = null;
@@ -200,7 +200,7 @@ export class IpvsEngine implements Ipvs {
         ns,
         skb,
         DropReason.NETFILTER_DROP,
-        () => `ipvs ${service.scheduler.name}: no destination for ${nameOf(service)}`,
+        skb.trace && `ipvs ${service.scheduler.name}: no destination for ${nameOf(service)}`,
       );
       return IPVS_TAKEN;
     }
@@ -232,7 +232,11 @@ export class IpvsEngine implements Ipvs {
     const clientPort = u16(b, th);
     const virtual = dstOf(b, at, six);
     const virtualPort = u16(b, th + 2);
-    const flow = { src: client, dst: virtual, srcPort: clientPort, now };
+    const flow = this.#flow;
+    flow.src = client;
+    flow.dst = virtual;
+    flow.srcPort = clientPort;
+    flow.now = now;
     let control: IpvsConn | null = null;
     let destination: Destination | null;
     if (service.timeout === 0) destination = service.scheduler.choose(service, flow);
@@ -240,7 +244,7 @@ export class IpvsEngine implements Ipvs {
       const network = six ? networkKey(client, service.prefixLen) : client & service.netmask;
       const address = service.fwmark === 0 ? virtual : service.fwmark;
       const port = service.fwmark === 0 ? service.port : 0;
-      control = this.conns.fromClient(proto, network, 0, address, port, true, now);
+      control = this.conns.fromClient(proto, network, 0, address, port, true);
       if (control !== null && !this.#serves(control)) {
         this.conns.remove(control);
         control = null;
@@ -255,7 +259,7 @@ export class IpvsEngine implements Ipvs {
         control.virtualPort = port;
         control.template = true;
         control.expires = now + service.timeout * 1000;
-        this.conns.add(control, now);
+        this.conns.add(control);
       }
       if (control !== null) control.expires = now + service.timeout * 1000;
     }
@@ -268,7 +272,7 @@ export class IpvsEngine implements Ipvs {
     conn.virtualPort = virtualPort;
     conn.control = control;
     conn.expires = now + this.timeouts.of(proto, 0);
-    this.conns.add(conn, now);
+    this.conns.add(conn);
     return conn;
   }
 
@@ -298,7 +302,7 @@ export class IpvsEngine implements Ipvs {
     if (dst.type === "local") return this.#keep(ns, skb, hook);
     if (hook === NF_INET_LOCAL_IN) {
       if (!lessHops(ns, skb)) {
-        drop(ns, skb, DropReason.IP_INHDR, () => "time to live exceeded");
+        drop(ns, skb, DropReason.IP_INHDR, "time to live exceeded");
         return IPVS_TAKEN;
       }
     }
@@ -320,7 +324,7 @@ export class IpvsEngine implements Ipvs {
     const mtu = six ? Math.max(dst.mtu - head, ipv6.MIN_MTU) : dst.mtu - head;
     if ((six || df !== 0) && len > mtu) {
       tooBig(ns, skb, mtu);
-      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${len} octets do not fit the tunnel's ${mtu}`);
+      drop(ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `${len} octets do not fit the tunnel's ${mtu}`);
       return false;
     }
     const conntrack = this.#conntrack ? conntrackOf(ns) : null;
@@ -390,10 +394,9 @@ export class IpvsEngine implements Ipvs {
     if (inner < 0) return null;
     const six = isSix(skb);
     const ports = portsAt(b, inner, end, six);
-    const now = this.ns.world.loop.time;
     const proto = six ? ipv6.transportProtocol(b, inner, end) : ipv4.protocol(b, inner);
     const [server, client] = [dstOf(b, inner, six), srcOf(b, inner, six)];
-    const c = this.conns.fromServer(proto, server, u16(b, ports + 2), client, u16(b, ports), now);
+    const c = this.conns.fromServer(proto, server, u16(b, ports + 2), client, u16(b, ports));
     return c?.destination.method === "masq" ? c : null;
   }
 

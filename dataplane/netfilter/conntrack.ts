@@ -183,7 +183,7 @@ export class Conntrack {
     const conn = this.#findIn(skb.ctZone, src, dst, ports, number);
     if (conn === null) return this.#begin(skb, proto, src, dst, ports, number);
     const dir = this.foundDir;
-    switch (proto.packet(conn, dir, skb, this.#loop.time, t)) {
+    switch (proto.packet(conn, dir, skb, this.#loop, t)) {
       case CT_REPEAT:
         this.remove(conn);
         return this.#begin(skb, proto, src, dst, ports, number);
@@ -217,7 +217,7 @@ export class Conntrack {
     }
     this.#nextId++;
     conn.begun = this.#confirmed;
-    if (proto.packet(conn, DIR_ORIGINAL, skb, this.#loop.time, this.timeouts) === CT_INVALID) {
+    if (proto.packet(conn, DIR_ORIGINAL, skb, this.#loop, this.timeouts) === CT_INVALID) {
       this.pool.give(conn);
       return NF_ACCEPT;
     }

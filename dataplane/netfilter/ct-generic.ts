@@ -7,8 +7,8 @@ export const genericProto: CtProto = {
   ports: () => 0,
   invert: () => 0,
   begins: () => true,
-  packet(conn, _dir, _skb, now, t) {
-    extend(conn, now, t.generic);
+  packet(conn, _dir, _skb, clock, t) {
+    extend(conn, clock, t.generic);
     return CT_OK;
   },
 };

@@ -34,8 +34,8 @@ export const icmpProto: CtProto = {
     const type = u8(skb.buf, skb.transport);
     return type === 8 || type === 13 || type === 15 || type === 17;
   },
-  packet(conn, _dir, _skb, now, t) {
-    extend(conn, now, t.icmp);
+  packet(conn, _dir, _skb, clock, t) {
+    extend(conn, clock, t.icmp);
     return CT_OK;
   },
 };

@@ -35,8 +35,8 @@ export const icmp6Proto: CtProto = {
     const type = u8(skb.buf, skb.transport);
     return type === ECHO_REQUEST || type === NI_QUERY;
   },
-  packet(conn, _dir, _skb, now, t) {
-    extend(conn, now, t.icmp6);
+  packet(conn, _dir, _skb, clock, t) {
+    extend(conn, clock, t.icmp6);
     return CT_OK;
   },
 };

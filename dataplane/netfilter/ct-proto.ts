@@ -1,5 +1,5 @@
 /** What conntrack asks of a protocol (struct nf_conntrack_l4proto). */
-
+import type { EventLoop } from "../sim/event-loop.ts";
 import type { Skb } from "../skb/skb.ts";
 import { type Conn, IPS_CONFIRMED } from "./conn.ts";
 import type { CtTimeouts } from "./ct-timeouts.ts";
@@ -19,13 +19,13 @@ export interface CtProto {
   invert(ports: number): number;
   /** Whether a packet may begin a connection; `conn` has its tuples. */
   begins(conn: Conn, skb: Skb): boolean;
-  /** Moves the state on, and sets when the connection ends by `extend`. */
-  packet(conn: Conn, dir: number, skb: Skb, now: number, t: CtTimeouts): number;
+  /** Moves the state on, and sets when the connection ends by `extend`. The clock is read here: a fraction as argument is boxed. */
+  packet(conn: Conn, dir: number, skb: Skb, clock: EventLoop, t: CtTimeouts): number;
   /** How conntrack -L names the state; "" for none. */
   stateName?(conn: Conn): string;
 }
 
 /** Sets the end of a connection `ms` from now (nf_ct_refresh_acct). */
-export function extend(conn: Conn, now: number, ms: number): void {
-  conn.expires = (conn.status & IPS_CONFIRMED) !== 0 ? now + ms : ms;
+export function extend(conn: Conn, clock: EventLoop, ms: number): void {
+  conn.expires = (conn.status & IPS_CONFIRMED) !== 0 ? clock.time + ms : ms;
 }

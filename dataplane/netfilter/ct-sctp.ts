@@ -143,7 +143,7 @@ export const sctpProto: CtProto = {
     return true;
   },
 
-  packet(conn, dir, skb, now, t) {
+  packet(conn, dir, skb, clock, t) {
     const { sctp: sides } = conn;
     const bits = chunksOf(skb);
     if (sides === null || bits < 0) return CT_INVALID;
@@ -172,7 +172,7 @@ export const sctpProto: CtProto = {
       }
       move(conn, to);
     }
-    if (refresh) extend(conn, now, t.sctp[conn.state] ?? 0);
+    if (refresh) extend(conn, clock, t.sctp[conn.state] ?? 0);
     return CT_OK;
   },
 

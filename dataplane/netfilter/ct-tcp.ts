@@ -175,7 +175,7 @@ export const tcpProto: CtProto = {
     return true;
   },
 
-  packet(conn, dir, skb, now, t) {
+  packet(conn, dir, skb, clock, t) {
     const tr = conn.tcp;
     if (tr === null || !wellFormed(skb)) return CT_INVALID;
     const b = skb.buf;
@@ -215,7 +215,7 @@ export const tcpProto: CtProto = {
     } else if ((conn.status & IPS_ASSURED) === 0 && next === TCP_ESTABLISHED) {
       if (old === TCP_SYN_RECV || old === TCP_ESTABLISHED) conn.status |= IPS_ASSURED;
     }
-    extend(conn, now, lifetime(conn, tr, next, t));
+    extend(conn, clock, lifetime(conn, tr, next, t));
     return CT_OK;
   },
 

@@ -13,15 +13,15 @@ export const udpProto: CtProto = {
   ports: (b, at) => i32(b, at),
   invert: swapPorts,
   begins: () => true,
-  packet(conn, _dir, skb, now, t) {
+  packet(conn, _dir, skb, clock, t) {
     // udp_error: a datagram that says more or less than there is.
     const length = u16(skb.buf, skb.transport + LENGTH);
     if (length > skb.end - skb.transport || length < HEADER_LEN) return CT_INVALID;
-    if ((conn.status & IPS_CONFIRMED) === 0) conn.state = now + STREAM_AFTER;
-    if ((conn.status & IPS_SEEN_REPLY) === 0 || now <= conn.state) {
-      extend(conn, now, t.udp);
+    if ((conn.status & IPS_CONFIRMED) === 0) conn.state = clock.time + STREAM_AFTER;
+    if ((conn.status & IPS_SEEN_REPLY) === 0 || clock.time <= conn.state) {
+      extend(conn, clock, t.udp);
     } else {
-      extend(conn, now, t.udpStream);
+      extend(conn, clock, t.udpStream);
       conn.status |= IPS_ASSURED;
     }
     return CT_OK;

@@ -4,18 +4,23 @@ import type { Scheduler } from "./scheduler.ts";
 
 export class RoundRobin implements Scheduler {
   readonly name: string = "rr";
+  /** The one that was chosen last, and where it stands. */
   #last: Destination | null = null;
+  #at = -1;
 
-  changed(service: VirtualService): void {
-    if (this.#last !== null && !service.destinations.includes(this.#last)) this.#last = null;
+  changed({ destinations }: VirtualService): void {
+    this.#at = this.#last === null ? -1 : destinations.indexOf(this.#last);
+    if (this.#at < 0) this.#last = null;
   }
 
   choose({ destinations }: VirtualService): Destination | null {
     const n = destinations.length;
-    const start = this.#last === null ? 0 : destinations.indexOf(this.#last) + 1;
+    let at = this.#at;
     for (let i = 0; i < n; i++) {
-      const d = destinations[(start + i) % n] as Destination;
+      at = at + 1 < n ? at + 1 : 0;
+      const d = destinations[at] as Destination;
       if (!d.usable) continue;
+      this.#at = at;
       this.#last = d;
       return d;
     }

@@ -14,9 +14,12 @@ const LIMIT = 65_536;
 
 export class ConnPool {
   readonly #packets: SkbPool;
+  /** Stacks that keep their memory: an array that is made empty gives it up, and begins again with each burst. */
   #free: Conn[] = [];
+  #frees = 0;
   /** Those that left the table since there was no packet last, and when that was. */
   #waiting: Conn[] = [];
+  #waits = 0;
   #since = 0;
   /** Connections made so far; a steady state makes none. */
   made = 0;
@@ -26,9 +29,8 @@ export class ConnPool {
   }
 
   take(): Conn {
-    if (this.#free.length === 0) this.#release();
-    const conn = this.#free.pop();
-    if (conn !== undefined) return conn;
+    if (this.#frees === 0) this.#release();
+    if (this.#frees > 0) return this.#free[--this.#frees] as Conn;
     this.made++;
     return new Conn();
   }
@@ -36,7 +38,7 @@ export class ConnPool {
   /** A connection that no table holds any more. */
   give(conn: Conn): void {
     if (this.#since !== this.#packets.pauses) this.#release();
-    if (this.#waiting.length < LIMIT) this.#waiting.push(conn);
+    if (this.#waits < LIMIT) this.#waiting[this.#waits++] = conn;
   }
 
   #release(): void {
@@ -44,12 +46,13 @@ export class ConnPool {
     if (this.#since === pauses) return;
     this.#since = pauses;
     const waiting = this.#waiting;
-    if (this.#free.length === 0) {
+    if (this.#frees === 0) {
       this.#waiting = this.#free;
       this.#free = waiting;
-      return;
+      this.#frees = this.#waits;
+    } else {
+      for (let i = 0; i < this.#waits && this.#frees < LIMIT; i++) this.#free[this.#frees++] = waiting[i] as Conn;
     }
-    for (const conn of waiting) if (this.#free.length < LIMIT) this.#free.push(conn);
-    waiting.length = 0;
+    this.#waits = 0;
   }
 }

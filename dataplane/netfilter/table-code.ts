@@ -10,7 +10,7 @@
  */
 import { indexOf } from "./chain-index.ts";
 import { CodeArena } from "./code-arena.ts";
-import type { IpSet } from "./ipset.ts";
+import type { IpSet, IpSets } from "./ipset.ts";
 import { holds, type SetMatch } from "./match/set.ts";
 import type { NfPacket } from "./packet.ts";
 import { RECORD, writeRecord } from "./rule-record.ts";
@@ -77,13 +77,16 @@ export class TableCode {
   /** Whether the packet is in the set of match number `n`; of a set that is gone, what makes the match fail. */
   inSet(n: number, p: NfPacket): boolean {
     const { sets } = p.state;
-    if (this.#generation !== sets.generation) {
-      this.#generation = sets.generation;
-      this.#sets = this.#matches.map((m) => sets.get(m.set));
-    }
+    if (this.#generation !== sets.generation) this.#find(sets);
     const set = this.#sets[n];
     const m = this.#matches[n] as SetMatch;
     return set === undefined ? m.not : holds(set, m, p);
+  }
+
+  /** Apart from `inSet`, which would make a context for the closure with each packet. */
+  #find(sets: IpSets): void {
+    this.#generation = sets.generation;
+    this.#sets = this.#matches.map((m) => sets.get(m.set));
   }
 
   /** Whether the chain's counters are here. */

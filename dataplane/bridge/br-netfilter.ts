@@ -13,7 +13,7 @@ import { NF_INET_FORWARD, NF_INET_POST_ROUTING, NF_INET_PRE_ROUTING } from "../n
 import type { NetNs } from "../netns/netns.ts";
 import { drop } from "../skb/drop.ts";
 import { PACKET_HOST, PACKET_OTHERHOST, type Skb } from "../skb/skb.ts";
-import { setU16, setU32, u16, u32 } from "../wire/bytes.ts";
+import { i32, setU16, setU32, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import { dstAt } from "../wire/ip-header.ts";
@@ -96,7 +96,7 @@ function rewritten(port: BridgePort, br: NetDev, skb: Skb): boolean {
     // The neighbour must be asked, or confirmed: the bridge goes on in `bridgeRedirected`.
     skb.bridgedDnat = port.dev;
     skb.senderHi = u16(skb.buf, skb.data + 6);
-    skb.senderLo = u32(skb.buf, skb.data + 8);
+    skb.senderLo = i32(skb.buf, skb.data + 8);
     skb.data = skb.network;
     neighOutput(ns, neigh, skb);
     return false;
@@ -112,7 +112,7 @@ export function bridgeRedirected(bridge: Bridge, skb: Skb): void {
   skb.bridgedDnat = null;
   const port = bridge.port(from);
   if (port === undefined) {
-    drop(from.ns, skb, DropReason.DEV_READY, () => `${from.name} has left the bridge`);
+    drop(from.ns, skb, DropReason.DEV_READY, skb.trace && `${from.name} has left the bridge`);
     return;
   }
   setU16(skb.buf, skb.data + 6, skb.senderHi);

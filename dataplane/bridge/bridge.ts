@@ -11,7 +11,7 @@ import { NF_INET_FORWARD, NF_INET_PRE_ROUTING } from "../netfilter/hooks.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { PACKET_HOST, type Skb } from "../skb/skb.ts";
-import { u8, u16, u32 } from "../wire/bytes.ts";
+import { i32, u8, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
@@ -137,16 +137,16 @@ export class Bridge implements Driver {
   receive(port: BridgePort, skb: Skb): void {
     const br = this.dev as NetDev;
     if (!br.up) {
-      drop(br.ns, skb, DropReason.DEV_READY, () => `bridge ${br.name} is down`);
+      drop(br.ns, skb, DropReason.DEV_READY, skb.trace && `bridge ${br.name} is down`);
       return;
     }
     const b = skb.buf;
     const at = skb.data;
-    if ((u8(b, at + 6) & 1) !== 0 || (u16(b, at + 6) === 0 && u32(b, at + 8) === 0)) {
+    if ((u8(b, at + 6) & 1) !== 0 || (u16(b, at + 6) === 0 && i32(b, at + 8) === 0)) {
       drop(br.ns, skb, DropReason.MAC_INVALID_SOURCE);
       return;
     }
-    if (u32(b, at) === RESERVED_HI && u16(b, at + 4) <= 0x0f && u8(b, at + 5) !== 0) {
+    if (i32(b, at) === RESERVED_HI && u16(b, at + 4) <= 0x0f && u8(b, at + 5) !== 0) {
       this.#reserved(port, skb);
       return;
     }
@@ -172,7 +172,7 @@ export class Bridge implements Driver {
     const b = skb.buf;
     const at = skb.data;
     const pause = u8(b, at + 5) === 1;
-    if (!pause && port.learning) this.#learn(br.ns, port, u16(b, at + 6), u32(b, at + 8));
+    if (!pause && port.learning) this.#learn(br.ns, port, u16(b, at + 6), i32(b, at + 8));
     drop(br.ns, skb, pause ? DropReason.NOT_SPECIFIED : DropReason.UNHANDLED_PROTO);
   }
 
@@ -187,14 +187,14 @@ export class Bridge implements Driver {
     const b = skb.buf;
     const at = skb.data;
     const vid = vidOf(skb);
-    if (port.learning) this.#learn(ns, port, u16(b, at + 6) | (vid << VID_SHIFT), u32(b, at + 8));
+    if (port.learning) this.#learn(ns, port, u16(b, at + 6) | (vid << VID_SHIFT), i32(b, at + 8));
     if ((u8(b, at) & 1) !== 0) {
       if (skb.trace !== null) this.#report(skb, "broadcast: to every port and the bridge itself");
       this.#flood(ns, port, ns.world.pool.copy(skb));
       this.#passUp(br, port, skb);
       return;
     }
-    const entry = this.#lookup(ns, vid, u16(b, at), u32(b, at + 2));
+    const entry = this.#lookup(ns, vid, u16(b, at), i32(b, at + 2));
     if (entry === null) {
       if (skb.trace !== null) this.#report(skb, `${formatMac(ethernet.dst(b, at))} is not known: flooded`);
       this.#flood(ns, port, skb);
@@ -226,7 +226,7 @@ export class Bridge implements Driver {
     const at = skb.data;
     const vid = vidOf(skb);
     if ((u8(b, at) & 1) === 0) {
-      const entry = this.#lookup(ns, vid, u16(b, at), u32(b, at + 2));
+      const entry = this.#lookup(ns, vid, u16(b, at), i32(b, at + 2));
       const target = entry === null ? null : entry.target;
       if (target !== null) {
         if (mayLeave(target, null, vid)) this.#send(ns, target, null, skb);
@@ -309,7 +309,7 @@ export class Bridge implements Driver {
         dev.transmit(part);
       }
     } else if (filtered || skb.end - skb.data > dev.mtu + FRAME_OVERHEAD) {
-      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `frame is longer than the MTU of port ${dev.name}`);
+      drop(ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `frame is longer than the MTU of port ${dev.name}`);
     } else dev.transmit(skb);
   }
 
@@ -357,7 +357,7 @@ export class Bridge implements Driver {
 
 /** What a frame for the bridge's own MAC is, whatever its port made of it: one for another port's MAC goes up, and ends there. */
 function hostType(br: NetDev, skb: Skb): number {
-  const own = u16(skb.buf, skb.data) === br.macHi && u32(skb.buf, skb.data + 2) === br.macLo;
+  const own = u16(skb.buf, skb.data) === br.macHi && i32(skb.buf, skb.data + 2) === br.macLo;
   return own ? PACKET_HOST : skb.pktType;
 }
 
@@ -365,14 +365,14 @@ function hostType(br: NetDev, skb: Skb): number {
 function notInVlan(dev: NetDev, skb: Skb): void {
   const vid = vidOf(skb);
   const text = vid === 0 ? "takes no frames without a tag" : `is not in VLAN ${vid}`;
-  drop(dev.ns, skb, DropReason.NOT_SPECIFIED, () => `${dev.name} ${text}`);
+  drop(dev.ns, skb, DropReason.NOT_SPECIFIED, skb.trace && `${dev.name} ${text}`);
 }
 
 /** A frame that the port found for it may not take. */
 function refuse(ns: NetNs, port: BridgePort, skb: Skb): void {
   const why = port.dev.up ? "may not take it (hairpin off, isolated, or not in its VLAN)" : "is down";
   const reason = port.dev.up ? DropReason.NOT_SPECIFIED : DropReason.DEV_READY;
-  drop(ns, skb, reason, () => `port ${port.dev.name} ${why}`);
+  drop(ns, skb, reason, skb.trace && `port ${port.dev.name} ${why}`);
 }
 
 /**

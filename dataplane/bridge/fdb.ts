@@ -7,6 +7,7 @@ import type { Mac } from "../wire/mac-addr.ts";
 export class FdbEntry<T> {
   /** Octets 0-1 of the MAC, and above them whatever else tells entries apart: a bridge has the VLAN there. */
   readonly macHi: number;
+  /** Octets 2-5, signed. */
   readonly macLo: number;
   target: T;
   /** Configured, not learned: it does not age and is not moved. */
@@ -31,7 +32,7 @@ export class Fdb<T> {
   #slots: (FdbEntry<T> | null)[] = new Array<FdbEntry<T> | null>(16).fill(null);
   size = 0;
 
-  /** The entry of an address given as octets 0-1 and 2-5. */
+  /** The entry of an address given as octets 0-1, and 2-5 as a signed integer: an unsigned one would be boxed on its way. */
   get(macHi: number, macLo: number): FdbEntry<T> | null {
     const mask = this.#slots.length - 1;
     for (let i = slot(macHi, macLo) & mask; ; i = (i + 1) & mask) {

@@ -14,7 +14,7 @@ const BACK: PacketSink = {
   deliver(skb: Skb): void {
     const dev = skb.dev as NetDev;
     const gone = !dev.up || dev.ns.devs.get(dev.ifindex) !== dev;
-    if (gone) drop(dev.ns, skb, DropReason.DEV_READY, () => `${dev.name} is down`);
+    if (gone) drop(dev.ns, skb, DropReason.DEV_READY, skb.trace && `${dev.name} is down`);
     else dev.receive(skb);
   },
 };
@@ -27,6 +27,6 @@ export class Ifb implements Driver {
     if (skb.redirected) {
       skb.redirected = false;
       dev.ns.world.loop.post(BACK, skb);
-    } else drop(dev.ns, skb, DropReason.NOT_SPECIFIED, () => `${dev.name} takes redirected packets only`);
+    } else drop(dev.ns, skb, DropReason.NOT_SPECIFIED, skb.trace && `${dev.name} takes redirected packets only`);
   }
 }

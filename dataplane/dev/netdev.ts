@@ -12,7 +12,7 @@ import type { PacketSink } from "../sim/event-loop.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, type Skb } from "../skb/skb.ts";
 import type { Tap } from "../skb/trace.ts";
-import { u8, u16, u32 } from "../wire/bytes.ts";
+import { i32, u8, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
@@ -83,7 +83,7 @@ export class NetDev implements PacketSink {
   txPackets = 0;
   txBytes = 0;
   #mac: Mac;
-  /** The MAC in two parts, for comparisons that stay in integers: octets 0-1 and 2-5. */
+  /** The MAC in two parts, for comparisons that stay in integers: octets 0-1, and 2-5 as a signed one. */
   macHi: number;
   macLo: number;
 
@@ -97,7 +97,7 @@ export class NetDev implements PacketSink {
     this.ifindex = 0;
     this.#mac = mac;
     this.macHi = Math.floor(mac / 0x1_0000_0000);
-    this.macLo = mac >>> 0;
+    this.macLo = mac | 0;
   }
 
   get mac(): Mac {
@@ -107,7 +107,7 @@ export class NetDev implements PacketSink {
   set mac(mac: Mac) {
     this.#mac = mac;
     this.macHi = Math.floor(mac / 0x1_0000_0000);
-    this.macLo = mac >>> 0;
+    this.macLo = mac | 0;
   }
 
   get carrier(): boolean {
@@ -119,7 +119,7 @@ export class NetDev implements PacketSink {
     const ns = this.ns;
     skb.dev = this;
     if (!this.up) {
-      drop(ns, skb, DropReason.DEV_READY, () => `${this.name} is down`);
+      drop(ns, skb, DropReason.DEV_READY, skb.trace && `${this.name} is down`);
       return;
     }
     const start = skb.data;
@@ -156,7 +156,7 @@ export class NetDev implements PacketSink {
   /** tcf_mirred_act. */
   #redirect(to: NetDev, skb: Skb): void {
     if (to.ns.devs.get(to.ifindex) !== to) {
-      drop(this.ns, skb, DropReason.TC_INGRESS, () => `${this.name}: the device to redirect to is gone`);
+      drop(this.ns, skb, DropReason.TC_INGRESS, skb.trace && `${this.name}: the device to redirect to is gone`);
       return;
     }
     skb.redirected = true;
@@ -176,7 +176,7 @@ export class NetDev implements PacketSink {
   /** dev_queue_xmit: takes ownership of a packet that starts with its link header. */
   transmit(skb: Skb): void {
     if (!this.up) {
-      drop(this.ns, skb, DropReason.DEV_READY, () => `${this.name} is down`);
+      drop(this.ns, skb, DropReason.DEV_READY, skb.trace && `${this.name} is down`);
       return;
     }
     if (this.qdisc !== null) this.qdisc.enqueue(skb);
@@ -197,9 +197,9 @@ export class NetDev implements PacketSink {
 
   #packetType(b: Uint8Array, off: number): number {
     if ((u8(b, off) & 1) !== 0) {
-      return u16(b, off) === 0xffff && u32(b, off + 2) === 0xffffffff ? PACKET_BROADCAST : PACKET_MULTICAST;
+      return u16(b, off) === 0xffff && i32(b, off + 2) === -1 ? PACKET_BROADCAST : PACKET_MULTICAST;
     }
-    return u16(b, off) === this.macHi && u32(b, off + 2) === this.macLo ? PACKET_HOST : PACKET_OTHERHOST;
+    return u16(b, off) === this.macHi && i32(b, off + 2) === this.macLo ? PACKET_HOST : PACKET_OTHERHOST;
   }
 }
 

@@ -14,11 +14,11 @@ export class Veth implements Driver {
   xmit(dev: NetDev, skb: Skb): void {
     const peer = this.peer;
     if (peer === null || !peer.up) {
-      drop(dev.ns, skb, DropReason.DEV_READY, () => `the peer of ${dev.name} is down`);
+      drop(dev.ns, skb, DropReason.DEV_READY, skb.trace && `the peer of ${dev.name} is down`);
       return;
     }
     if (skb.end - skb.data > peer.mtu + ethernet.HEADER_LEN + 4) {
-      drop(dev.ns, skb, DropReason.PKT_TOO_BIG, () => `longer than the MTU of the peer of ${dev.name}`);
+      drop(dev.ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `longer than the MTU of the peer of ${dev.name}`);
       return;
     }
     scrub(skb);

@@ -9,7 +9,7 @@ import { type Cable, Nic } from "../dev/nic.ts";
 import type { NetNs } from "../netns/netns.ts";
 import { consume, drop } from "../skb/drop.ts";
 import { CHECKSUM_NONE, CHECKSUM_UNNECESSARY, type Skb, scrub } from "../skb/skb.ts";
-import { u8, u16, u32 } from "../wire/bytes.ts";
+import { i32, u8, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import type { World } from "./world.ts";
@@ -59,19 +59,19 @@ export class Underlay implements Cable {
   carry(from: NetDev, skb: Skb): void {
     const ns = from.ns;
     if (skb.end - skb.data > this.mtu + ethernet.HEADER_LEN + 4) {
-      drop(ns, skb, DropReason.PKT_TOO_BIG, () => `longer than the underlay carries (MTU ${this.mtu})`);
+      drop(ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `longer than the underlay carries (MTU ${this.mtu})`);
       return;
     }
     if (this.loss > 0 && this.#world.random.next() < this.loss) {
       this.lost++;
-      drop(ns, skb, DropReason.NOT_SPECIFIED, () => "lost on the underlay");
+      drop(ns, skb, DropReason.NOT_SPECIFIED, "lost on the underlay");
       return;
     }
     scrub(skb);
     if (skb.csum !== CHECKSUM_NONE) skb.csum = CHECKSUM_UNNECESSARY;
     const b = skb.buf;
     if ((u8(b, skb.data) & 1) === 0) {
-      const entry = this.#byMac.get(u16(b, skb.data), u32(b, skb.data + 2));
+      const entry = this.#byMac.get(u16(b, skb.data), i32(b, skb.data + 2));
       if (entry !== null) {
         if (entry.target === from) consume(ns, skb);
         else this.#world.loop.postAfter(this.delay, entry.target, skb);

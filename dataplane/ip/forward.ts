@@ -20,12 +20,17 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
   const at = skb.network;
   if (ipv4.ttl(b, at) <= 1) {
     ns.handlers.icmpError(ns, skb, icmpv4.TIME_EXCEEDED, icmpv4.EXC_TTL, 0);
-    drop(ns, skb, DropReason.IP_INHDR, () => "time to live exceeded");
+    drop(ns, skb, DropReason.IP_INHDR, "time to live exceeded");
     return;
   }
   if (skb.end - at > dst.mtu && ipv4.dontFragment(b, at)) {
     ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.FRAG_NEEDED, dst.mtu);
-    drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - at} octets with DF, MTU ${dst.mtu} of ${dst.dev?.name}`);
+    drop(
+      ns,
+      skb,
+      DropReason.PKT_TOO_BIG,
+      skb.trace && `${skb.end - at} octets with DF, MTU ${dst.mtu} of ${dst.dev?.name}`,
+    );
     return;
   }
   ipv4.decTtl(b, at);

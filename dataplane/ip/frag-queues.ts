@@ -54,7 +54,7 @@ export class FragQueues {
     const behindEnd = (queue.whole >= 0 && to > queue.whole) || (!more && queue.parts.some((p) => p.to > to));
     if (overlaps || behindEnd) {
       this.#discard(key, queue);
-      drop(ns, skb, DropReason.DUP_FRAG, () => "fragments overlap");
+      drop(ns, skb, DropReason.DUP_FRAG, "fragments overlap");
       return null;
     }
     if (!more) queue.whole = to;

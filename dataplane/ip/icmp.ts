@@ -30,7 +30,7 @@ export function icmpReceive(ns: NetNs, skb: Skb): void {
   }
   const type = icmpv4.type(b, at);
   if (skb.dst?.type === "broadcast" || ipv4.dstKey(b, skb.network) === -1) {
-    drop(ns, skb, DropReason.NOT_SPECIFIED, () => "ICMP to a broadcast address is not answered");
+    drop(ns, skb, DropReason.NOT_SPECIFIED, "ICMP to a broadcast address is not answered");
     return;
   }
   if (type === icmpv4.ECHO_REQUEST) {

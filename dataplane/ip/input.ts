@@ -76,7 +76,7 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
   if (!looped) {
     const martian = checkSource(ns, dev, source, address);
     if (martian !== 0) {
-      drop(ns, skb, martian, () => `${formatIpv4(source)} → ${formatIpv4(address)} is not valid on ${dev.name}`);
+      drop(ns, skb, martian, skb.trace && `${formatIpv4(source)} → ${formatIpv4(address)} is not valid on ${dev.name}`);
       return;
     }
   }
@@ -89,7 +89,7 @@ export function ipRoute(ns: NetNs, skb: Skb): void {
   switch (dst.type) {
     case "unicast":
       if (ns.sysctls.ipForward) forward(ns, skb, dst);
-      else drop(ns, skb, DropReason.IP_INNOROUTES, () => "not for this host, and net.ipv4.ip_forward is 0");
+      else drop(ns, skb, DropReason.IP_INNOROUTES, "not for this host, and net.ipv4.ip_forward is 0");
       return;
     case "local":
     case "broadcast":
@@ -135,5 +135,5 @@ function noRoute(ns: NetNs, skb: Skb, dst: Dst): void {
           : icmpv4.NET_UNREACH;
     ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, code, 0);
   }
-  drop(ns, skb, DropReason.IP_INNOROUTES, () => `no route to ${formatIpv4(dst.address)} (${dst.type})`);
+  drop(ns, skb, DropReason.IP_INNOROUTES, skb.trace && `no route to ${formatIpv4(dst.address)} (${dst.type})`);
 }

@@ -29,5 +29,5 @@ function deliver(ns: NetNs, skb: Skb): void {
     return;
   }
   ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PROT_UNREACH, 0);
-  drop(ns, skb, DropReason.IP_NOPROTO, () => `nothing handles IP protocol ${protocol}`);
+  drop(ns, skb, DropReason.IP_NOPROTO, skb.trace && `nothing handles IP protocol ${protocol}`);
 }

@@ -64,7 +64,7 @@ export function output(ns: NetNs, skb: Skb): void {
   const dst = skb.dst as Dst;
   const dev = outDev(ns, dst);
   if (dev === null || dst.type === "blackhole" || dst.type === "unreachable" || dst.type === "prohibit") {
-    drop(ns, skb, DropReason.IP_OUTNOROUTES, () => `no route to ${formatIpv4(dst.address)}`);
+    drop(ns, skb, DropReason.IP_OUTNOROUTES, skb.trace && `no route to ${formatIpv4(dst.address)}`);
     return;
   }
   if (!nfPass(ns, NF_INET_POST_ROUTING, skb, skb.dev, dev)) return;
@@ -94,7 +94,7 @@ function fragmentAndSend(ns: NetNs, skb: Skb, dst: Dst, dev: NetDev): void {
   const mtu = mtuOf(dst, dev);
   if (ipv4.dontFragment(skb.buf, skb.network)) {
     ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.FRAG_NEEDED, mtu);
-    drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
+    drop(ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
     return;
   }
   const size = skb.fragMaxSize === 0 ? mtu : Math.min(mtu, skb.fragMaxSize);

@@ -36,7 +36,7 @@ export class Reassembler {
     const to = from + skb.end - at - ipv4.headerLen(b, at);
     if (to > LONGEST) {
       this.#queues.abandon(key);
-      drop(ns, skb, DropReason.DUP_FRAG, () => "longer than a datagram may be");
+      drop(ns, skb, DropReason.DUP_FRAG, "longer than a datagram may be");
       return null;
     }
     const queue = this.#queues.add(key, skb, { from, to, more: ipv4.moreFragments(b, at) });

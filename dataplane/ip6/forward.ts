@@ -19,13 +19,13 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
   const { buf: b, network: at } = skb;
   if (ipv6.hopLimit(b, at) <= 1) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.TIME_EXCEED, icmpv6.EXC_HOPLIMIT, 0);
-    drop(ns, skb, DropReason.IP_INHDR, () => "hop limit exceeded");
+    drop(ns, skb, DropReason.IP_INHDR, "hop limit exceeded");
     return;
   }
   // What comes from a link stays on it (RFC 4291 section 2.5.6).
   if (isLinkLocal6(key6At(b, at + ipv6.SRC))) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.DEST_UNREACH, icmpv6.NOT_NEIGHBOUR, 0);
-    drop(ns, skb, DropReason.IP_INADDRERRORS, () => "from a link-local address");
+    drop(ns, skb, DropReason.IP_INADDRERRORS, "from a link-local address");
     return;
   }
   const mtu = Math.max(dst.mtu, ipv6.MIN_MTU);
@@ -33,7 +33,7 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
   const again = skb.fragMaxSize === 0 ? skb.mayCut : skb.fragMaxSize <= mtu;
   if (skb.end - at > mtu && !again) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.PKT_TOOBIG, 0, mtu);
-    drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - at} octets, MTU ${mtu} of ${dst.dev?.name}`);
+    drop(ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `${skb.end - at} octets, MTU ${mtu} of ${dst.dev?.name}`);
     return;
   }
   ipv6.decHopLimit(b, at);

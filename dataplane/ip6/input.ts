@@ -84,7 +84,7 @@ function route(ns: NetNs, skb: Skb, dev: NetDev): void {
   const to = skb.network + ipv6.DST;
   if (u8(b, to) === 0xff) {
     if (joined(dev, b, to)) localIn(ns, skb);
-    else drop(ns, skb, DropReason.NOT_SPECIFIED, () => `no member of ${formatIp(key6At(b, to))}`);
+    else drop(ns, skb, DropReason.NOT_SPECIFIED, skb.trace && `no member of ${formatIp(key6At(b, to))}`);
     return;
   }
   const dst = ns.fib.dst(key6At(b, to));
@@ -93,7 +93,7 @@ function route(ns: NetNs, skb: Skb, dev: NetDev): void {
   switch (dst.type) {
     case "unicast":
       if (ns.sysctls.ip6Forward) forward(ns, skb, dst);
-      else drop(ns, skb, DropReason.IP_INADDRERRORS, () => "not for this host, and forwarding of IPv6 is 0");
+      else drop(ns, skb, DropReason.IP_INADDRERRORS, "not for this host, and forwarding of IPv6 is 0");
       return;
     case "local":
       localIn(ns, skb);
@@ -102,7 +102,7 @@ function route(ns: NetNs, skb: Skb, dev: NetDev): void {
       const code = dst.type === "prohibit" ? icmpv6.ADM_PROHIBITED : icmpv6.NOROUTE;
       if (dst.type !== "blackhole" && ns.sysctls.ip6Forward)
         ns.handlers.icmp6Error(ns, skb, icmpv6.DEST_UNREACH, code, 0);
-      drop(ns, skb, DropReason.IP_INNOROUTES, () => `no route to ${formatIp(dst.address)} (${dst.type})`);
+      drop(ns, skb, DropReason.IP_INNOROUTES, skb.trace && `no route to ${formatIp(dst.address)} (${dst.type})`);
     }
   }
 }

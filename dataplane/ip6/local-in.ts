@@ -33,5 +33,5 @@ function deliver(ns: NetNs, skb: Skb): void {
     return;
   }
   ns.handlers.icmp6Error(ns, skb, icmpv6.PARAMPROB, icmpv6.UNKNOWN_NEXT_HEADER, ipv6.NEXT_HEADER);
-  drop(ns, skb, DropReason.IP_NOPROTO, () => `nothing handles IPv6 next header ${protocol}`);
+  drop(ns, skb, DropReason.IP_NOPROTO, skb.trace && `nothing handles IPv6 next header ${protocol}`);
 }

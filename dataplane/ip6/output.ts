@@ -52,7 +52,7 @@ export function output(ns: NetNs, skb: Skb): void {
   const dst = skb.dst as Dst;
   const dev = outDev(ns, dst);
   if (dev === null || dst.type === "blackhole" || dst.type === "unreachable" || dst.type === "prohibit") {
-    drop(ns, skb, DropReason.IP_OUTNOROUTES, () => `no route to ${formatIp(dst.address)}`);
+    drop(ns, skb, DropReason.IP_OUTNOROUTES, skb.trace && `no route to ${formatIp(dst.address)}`);
     return;
   }
   if (!nfPass6(ns, NF_INET_POST_ROUTING, skb, skb.dev, dev)) return;
@@ -79,7 +79,7 @@ function fragmentAndSend(ns: NetNs, skb: Skb, dst: Dst, dev: NetDev, mtu: number
   const most = skb.fragMaxSize;
   if (most > mtu || (most === 0 && !skb.mayCut)) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.PKT_TOOBIG, 0, mtu);
-    drop(ns, skb, DropReason.PKT_TOO_BIG, () => `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
+    drop(ns, skb, DropReason.PKT_TOO_BIG, skb.trace && `${skb.end - skb.network} octets, MTU ${mtu} of ${dev.name}`);
     return;
   }
   for (const part of fragment6(ns, skb, most === 0 ? mtu : most)) finish(ns, part, dst, dev);

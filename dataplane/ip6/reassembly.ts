@@ -46,7 +46,7 @@ export class Reassembler6 {
       const pointer = uneven ? ipv6.PAYLOAD_LEN : before + ipv6.FRAGMENT_OFFSET;
       if (answers && to !== from) ns.handlers.icmp6Error(ns, skb, icmpv6.PARAMPROB, 0, pointer);
       if (to === from) this.#queues.abandon(key);
-      drop(ns, skb, DropReason.IP_INHDR, () => "a fragment of no right length");
+      drop(ns, skb, DropReason.IP_INHDR, "a fragment of no right length");
       return null;
     }
     const queue = this.#queues.add(key, skb, { from, to, more });

@@ -32,7 +32,7 @@ export function arpReceive(ns: NetNs, skb: Skb): void {
   const sha = arp.sha(b, at);
   const tpa = arp.tpa(b, at);
   if (op !== arp.OP_REQUEST && op !== arp.OP_REPLY) {
-    drop(ns, skb, DropReason.NOT_SPECIFIED, () => `ARP operation ${op}`);
+    drop(ns, skb, DropReason.NOT_SPECIFIED, skb.trace && `ARP operation ${op}`);
     return;
   }
   if (spa === 0) {

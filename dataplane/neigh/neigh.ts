@@ -84,7 +84,7 @@ export class Neigh {
     this.state = state;
     this.mac = mac;
     this.macHi = Math.floor(mac / 0x1_0000_0000);
-    this.macLo = mac >>> 0;
+    this.macLo = mac | 0;
     this.reachableTime = BASE_REACHABLE_TIME / 2 + dev.ns.random.int(BASE_REACHABLE_TIME);
   }
 }
@@ -152,7 +152,7 @@ export function neighLearn(ns: NetNs, neigh: Neigh, mac: Mac, state: number, ove
 export function neighUpdate(ns: NetNs, neigh: Neigh, mac: Mac, state: number): void {
   neigh.mac = mac;
   neigh.macHi = Math.floor(mac / 0x1_0000_0000);
-  neigh.macLo = mac >>> 0;
+  neigh.macLo = mac | 0;
   neigh.state = state;
   neigh.updated = ns.world.loop.time;
   neigh.probes = 0;

@@ -150,7 +150,7 @@ export function fdbOp(host: Host, op: FdbOp, undo: Undo[]): void {
   const dev = existing(ns, op.dev);
   const mac = macOf(op.mac);
   const hi = Math.floor(mac / 0x1_0000_0000);
-  const lo = mac >>> 0;
+  const lo = mac | 0;
   if (dev.driver instanceof Vxlan) {
     const vxlan = dev.driver;
     const old = vxlan.fdb.get(hi, lo);

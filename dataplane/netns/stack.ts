@@ -48,7 +48,7 @@ function linkFailure(ns: NetNs, skb: Skb): void {
   const six = skb.protocol === ETH_P_IPV6;
   if (six) icmp6Send(ns, skb, icmpv6.DEST_UNREACH, icmpv6.ADDR_UNREACH, 0);
   else icmpSend(ns, skb, icmpv4.DEST_UNREACH, icmpv4.HOST_UNREACH, 0);
-  drop(ns, skb, DropReason.NEIGH_FAILED, () => (six ? "nobody answered the solicitation" : "nobody answered ARP"));
+  drop(ns, skb, DropReason.NEIGH_FAILED, six ? "nobody answered the solicitation" : "nobody answered ARP");
 }
 
 /** Answers what a rule rejects, unless its checksum is wrong: its sender cannot be who it says. */

@@ -313,8 +313,9 @@ function within(e: Element, fields: readonly number[], regs: Int32Array, at: num
 /** The order of a field of a value and of the registers. */
 function fieldOrder(value: Value, regs: Int32Array, at: number, from: number, words: number): number {
   for (let i = from; i < from + words; i++) {
-    const d = ((value[i] as number) >>> 0) - ((regs[at + i] as number) >>> 0);
-    if (d !== 0) return d;
+    const a = (value[i] as number) >>> 0;
+    const b = (regs[at + i] as number) >>> 0;
+    if (a !== b) return a < b ? -1 : 1;
   }
   return 0;
 }

@@ -71,7 +71,7 @@ export class Tbf {
     const length = skb.end - skb.data;
     if (length > this.#longest || this.#backlog + length > this.spec.limit) {
       this.drops++;
-      drop(this.dev.ns, skb, DropReason.QDISC_DROP, () => `tbf of ${this.dev.name}: ${this.#full(length)}`);
+      drop(this.dev.ns, skb, DropReason.QDISC_DROP, skb.trace && `tbf of ${this.dev.name}: ${this.#full(length)}`);
       return;
     }
     this.#backlog += length;

@@ -3,11 +3,14 @@ import type { NetNs } from "../netns/netns.ts";
 import { type DropReasonCode, dropReasonName } from "../wire/drop-reason.ts";
 import type { Skb } from "./skb.ts";
 
-/** kfree_skb_reason: `text` says more where the reason's name is not enough; it is only built for a traced packet. */
-export function drop(ns: NetNs, skb: Skb, reason: DropReasonCode, text?: () => string): void {
+/**
+ * kfree_skb_reason: `text` says more where the reason's name is not enough. Only a traced packet needs it, so callers build it
+ * as `skb.trace && ...`: a closure would cost every packet that passes them a context.
+ */
+export function drop(ns: NetNs, skb: Skb, reason: DropReasonCode, text: string | null = null): void {
   ns.drops[reason] = (ns.drops[reason] ?? 0) + 1;
   if (skb.trace !== null) {
-    skb.trace.report(ns, skb, { step: "drop", reason, text: text?.() ?? dropReasonName(reason) });
+    skb.trace.report(ns, skb, { step: "drop", reason, text: text ?? dropReasonName(reason) });
   }
   ns.world.pool.free(skb);
 }

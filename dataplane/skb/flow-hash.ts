@@ -2,7 +2,7 @@
  * The hash of a packet's flow (skb_get_hash): tunnels take their source port from it, so that a flow keeps its path. It is
  * the same for all packets of one direction of a flow; Linux keys it at random at boot, here the key comes from the seed.
  */
-import { u32 } from "../wire/bytes.ts";
+import { i32 } from "../wire/bytes.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
@@ -19,18 +19,18 @@ export function flowHash(skb: Skb, key: number): number {
   let h = key;
   if (ethernet.etherType(b, skb.data) === ethernet.ETH_P_IP && skb.end - at >= ipv4.HEADER_LEN) {
     const protocol = ipv4.protocol(b, at);
-    h = mix(mix(mix(h, ipv4.src(b, at)), ipv4.dst(b, at)), protocol);
+    h = mix(mix(mix(h, ipv4.srcKey(b, at)), ipv4.dstKey(b, at)), protocol);
     const th = at + ipv4.headerLen(b, at);
-    if (ported(protocol) && !ipv4.isFragment(b, at) && skb.end - th >= 4) h = mix(h, u32(b, th));
+    if (ported(protocol) && !ipv4.isFragment(b, at) && skb.end - th >= 4) h = mix(h, i32(b, th));
   } else if (ethernet.etherType(b, skb.data) === ethernet.ETH_P_IPV6 && skb.end - at >= ipv6.HEADER_LEN) {
     const protocol = ipv6.transportProtocol(b, at, skb.end);
     h = mix(mix(h, ipv6.flowLabel(b, at)), protocol);
-    for (let i = ipv6.SRC; i < ipv6.HEADER_LEN; i += 4) h = mix(h, u32(b, at + i));
+    for (let i = ipv6.SRC; i < ipv6.HEADER_LEN; i += 4) h = mix(h, i32(b, at + i));
     const th = ipv6.transportOffset(b, at, skb.end);
     const whole = th >= 0 && skb.end - th >= 4 && ipv6.fragmentHeader(b, at, skb.end) < 0;
-    if (ported(protocol) && whole) h = mix(h, u32(b, th));
+    if (ported(protocol) && whole) h = mix(h, i32(b, th));
   } else {
-    h = mix(mix(h, u32(b, skb.data)), u32(b, skb.data + 8));
+    h = mix(mix(h, i32(b, skb.data)), i32(b, skb.data + 8));
   }
   h ^= h >>> 16;
   h = Math.imul(h, 0x85ebca6b);

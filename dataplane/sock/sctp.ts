@@ -298,7 +298,7 @@ export function sctpReceive(ns: NetNs, skb: Skb): void {
   if (!ns.sctp.used) {
     if (ipv4.version(b, at) === 4) ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PROT_UNREACH, 0);
     else ns.handlers.icmp6Error(ns, skb, icmpv6.PARAMPROB, icmpv6.UNKNOWN_NEXT_HEADER, ipv6.NEXT_HEADER);
-    drop(ns, skb, DropReason.IP_NOPROTO, () => "nothing here speaks SCTP");
+    drop(ns, skb, DropReason.IP_NOPROTO, "nothing here speaks SCTP");
     return;
   }
   const bad = sctp.check(b, th, skb.end);
@@ -307,7 +307,7 @@ export function sctpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   if (skb.csum === CHECKSUM_NONE && !sctp.verify(b, th, skb.end - th)) {
-    drop(ns, skb, DropReason.NOT_SPECIFIED, () => "the CRC32c is wrong");
+    drop(ns, skb, DropReason.NOT_SPECIFIED, "the CRC32c is wrong");
     return;
   }
   const way: Way = {
@@ -335,7 +335,7 @@ export function sctpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   refuse(ns, way, type, b, th);
-  drop(ns, skb, DropReason.NO_SOCKET, () => `nothing listens on SCTP port ${way.localPort}`);
+  drop(ns, skb, DropReason.NO_SOCKET, skb.trace && `nothing listens on SCTP port ${way.localPort}`);
 }
 
 /** What a listener hears before there is an association. */

@@ -639,11 +639,11 @@ export function tcpReceive(ns: NetNs, skb: Skb): void {
     return;
   }
   if (listener !== null && (tcp.flags(b, th) & tcp.ACK) === 0) {
-    drop(ns, skb, DropReason.TCP_FLAGS, () => `TCP port ${port} listens, and this does not open a connection`);
+    drop(ns, skb, DropReason.TCP_FLAGS, skb.trace && `TCP port ${port} listens, and this does not open a connection`);
     return;
   }
   sendReset(ns, skb);
-  drop(ns, skb, DropReason.NO_SOCKET, () => `nothing listens on TCP port ${port}`);
+  drop(ns, skb, DropReason.NO_SOCKET, skb.trace && `nothing listens on TCP port ${port}`);
 }
 
 function delivered(ns: NetNs, skb: Skb, port: number): void {

@@ -228,7 +228,7 @@ function deliver(ns: NetNs, skb: Skb, src: IpKey, dst: IpKey): void {
   if (socket === null) {
     if (isKey6(dst)) ns.handlers.icmp6Error(ns, skb, icmpv6.DEST_UNREACH, icmpv6.PORT_UNREACH, 0);
     else ns.handlers.icmpError(ns, skb, icmpv4.DEST_UNREACH, icmpv4.PORT_UNREACH, 0);
-    drop(ns, skb, DropReason.NO_SOCKET, () => `nothing listens on UDP port ${udp.dstPort(b, at)}`);
+    drop(ns, skb, DropReason.NO_SOCKET, skb.trace && `nothing listens on UDP port ${udp.dstPort(b, at)}`);
     return;
   }
   if (socket.encap !== null) {

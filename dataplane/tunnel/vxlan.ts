@@ -20,7 +20,7 @@ import { drop } from "../skb/drop.ts";
 import { flowHash, flowPort } from "../skb/flow-hash.ts";
 import { CHECKSUM_NONE, CHECKSUM_PARTIAL, CHECKSUM_UNNECESSARY, PACKET_HOST, type Skb } from "../skb/skb.ts";
 import { UdpSocket } from "../sock/udp.ts";
-import { u16, u32 } from "../wire/bytes.ts";
+import { i32, u16 } from "../wire/bytes.ts";
 import { finish, fold, sum } from "../wire/checksum.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
@@ -114,7 +114,7 @@ export class Vxlan implements Driver {
   constructor(ns: NetNs, config: VxlanConfig) {
     this.config = config;
     this.six = isKey6(config.local);
-    this.#key = ns.random.u32();
+    this.#key = ns.random.u32() | 0;
   }
 
   /** Points a MAC at a VTEP. */
@@ -126,13 +126,13 @@ export class Vxlan implements Driver {
     const ns = dev.ns;
     const b = skb.buf;
     const inner = skb.data;
-    const entry = this.fdb.get(u16(b, inner), u32(b, inner + 2)) ?? this.fdb.get(0, 0);
+    const entry = this.fdb.get(u16(b, inner), i32(b, inner + 2)) ?? this.fdb.get(0, 0);
     if (entry === null) {
       drop(
         ns,
         skb,
         DropReason.VXLAN_NO_REMOTE,
-        () => `no VTEP for ${formatMac(ethernet.dst(b, inner))} on ${dev.name}`,
+        skb.trace && `no VTEP for ${formatMac(ethernet.dst(b, inner))} on ${dev.name}`,
       );
       return;
     }
@@ -143,7 +143,7 @@ export class Vxlan implements Driver {
       remote.dst = dst;
     }
     if (dst.type === "none") {
-      drop(ns, skb, DropReason.IP_OUTNOROUTES, () => `no route to VTEP ${formatIp(remote.address)}`);
+      drop(ns, skb, DropReason.IP_OUTNOROUTES, skb.trace && `no route to VTEP ${formatIp(remote.address)}`);
       return;
     }
     if (dst.dev === dev) {
@@ -151,7 +151,7 @@ export class Vxlan implements Driver {
         ns,
         skb,
         DropReason.NOT_SPECIFIED,
-        () => `the route to VTEP ${formatIp(remote.address)} leads into ${dev.name}`,
+        skb.trace && `the route to VTEP ${formatIp(remote.address)} leads into ${dev.name}`,
       );
       return;
     }
@@ -214,7 +214,7 @@ export class Vxlan implements Driver {
 
   #learn(skb: Skb, from: IpKey): void {
     const macHi = u16(skb.buf, skb.data + 6);
-    const macLo = u32(skb.buf, skb.data + 8);
+    const macLo = i32(skb.buf, skb.data + 8);
     const known = this.fdb.get(macHi, macLo);
     const now = (this.dev as NetDev).ns.world.loop.time;
     const address = (from >>> 0) as IpKey;
@@ -295,7 +295,7 @@ function receive(ns: NetNs, skb: Skb): void {
   const six = skb.protocol === ethernet.ETH_P_IPV6;
   const device = ns.vxlanPorts.get(udp.dstPort(b, skb.transport))?.devices(six).get(vni);
   if (device === undefined) {
-    drop(ns, skb, DropReason.VXLAN_VNI_NOT_FOUND, () => `no device for VNI ${vni}`);
+    drop(ns, skb, DropReason.VXLAN_VNI_NOT_FOUND, skb.trace && `no device for VNI ${vni}`);
     return;
   }
   const dev = device.dev as NetDev;
@@ -304,7 +304,7 @@ function receive(ns: NetNs, skb: Skb): void {
     drop(ns, skb, DropReason.HDR_TRUNC);
     return;
   }
-  if (u16(b, inner + 6) === dev.macHi && u32(b, inner + 8) === dev.macLo) {
+  if (u16(b, inner + 6) === dev.macHi && i32(b, inner + 8) === dev.macLo) {
     drop(ns, skb, DropReason.LOCAL_MAC);
     return;
   }
@@ -319,7 +319,7 @@ function receive(ns: NetNs, skb: Skb): void {
   skb.innerChecked = false;
   const ecn = (six ? ipv6.trafficClass(b, skb.network) : ipv4.tos(b, skb.network)) & ECN_MASK;
   if ((ecn & ECN_ECT1) !== 0 && !copyMark(skb, inner, ecn)) {
-    drop(ns, skb, DropReason.NOT_SPECIFIED, () => "congestion on the underlay, and the inner packet does not do ECN");
+    drop(ns, skb, DropReason.NOT_SPECIFIED, "congestion on the underlay, and the inner packet does not do ECN");
     return;
   }
   skb.data = inner;

@@ -42,9 +42,12 @@ const PORT = 9;
 const SMALL = 18;
 const LARGE = 1450 - 28;
 const BURST = 32;
-/** Source ports of new flows, and milliseconds between bursts: all ports take longer than a connection without answer lives. */
+/** Source ports of new flows, and how many of them live at a time: a port comes round when its last connection has ended. */
 const PORTS = 0x4000;
-const STEP = 80;
+const LIVING = 12_000;
+/** Milliseconds that a connection without an answer lives: conntrack's, and that of ipvs, which outlives it. */
+const LIFETIME = 30_000;
+const IPVS_LIFETIME = 300_000;
 
 /** What is measured: in which layout, and in which mode of kube-proxy where one runs. */
 type Case = {
@@ -101,17 +104,18 @@ function established(metric: string, mode: ProxyMode, layout: Layout, options: F
 
 /**
  * Each packet from a port that no connection has; to services all over the ruleset. Time goes on with each burst, so that
- * connections end before their port comes round again: as many are made as end.
+ * connections end before their port comes round again: as many are made as end, and in every mode as many live.
  */
 function newFlows(metric: string, mode: ProxyMode, layout: Layout, options: ForwardOptions): Metric {
   const { world } = layout;
   const source = new PacketSource(layout, pattern(SMALL));
+  const step = ((mode === "ipvs" ? IPVS_LIFETIME : LIFETIME) * BURST) / LIVING;
   let flow = 0;
   const send = (): void => {
     const service = (Math.imul(flow, 0x9e3779b1) >>> 0) % options.services;
     source.send(0x8000 + (flow % PORTS), clusterIp(service), SERVICE_PORT);
     flow++;
-    if (flow % BURST === 0) world.loop.run({ deadline: world.loop.time + STEP });
+    if (flow % BURST === 0) world.loop.run({ deadline: world.loop.time + step });
   };
   const details = { mode, services: options.services };
   return measure(metric, layout, SMALL, options, send, details);

@@ -12,7 +12,11 @@ export function cpuSeconds(work: () => void): number {
   return (user + system) / 1e6;
 }
 
-type ProfileNode = { readonly selfSize: number; readonly children: readonly ProfileNode[] };
+type ProfileNode = {
+  readonly callFrame: { readonly url: string };
+  readonly selfSize: number;
+  readonly children: readonly ProfileNode[];
+};
 
 /** How often V8's allocation profiler takes a sample, in octets. */
 const INTERVAL = 512;
@@ -43,8 +47,10 @@ export function allocatedOctets(work: () => void): number {
   }
 }
 
-function sizeOf(node: ProfileNode): number {
-  return node.children.reduce((sum, child) => sum + sizeOf(child), node.selfSize);
+/** What the inspector allocates to be asked is not the work's. */
+function sizeOf({ callFrame, selfSize, children }: ProfileNode): number {
+  const own = callFrame.url.startsWith("node:") ? 0 : selfSize;
+  return children.reduce((sum, child) => sum + sizeOf(child), own);
 }
 
 export function median(values: readonly number[]): number {

@@ -52,5 +52,5 @@ function mix(h: number, word: number): number {
 /** A port of the range for a flow, as udp_flow_src_port spreads it. */
 export function flowPort(hash: number, min: number, max: number): number {
   const h = (hash ^ (hash << 16)) >>> 0;
-  return min + Math.floor((h * (max - min)) / 0x1_0000_0000);
+  return min + (((h * (max - min)) / 0x1_0000_0000) | 0);
 }

@@ -110,11 +110,14 @@ export class Vxlan implements Driver {
   readonly six: boolean;
   dev: NetDev | null = null;
   readonly #key: number;
+  /** As a signed integer: an address above 2^31 would be boxed on its way into a call. */
+  readonly #local: IpKey;
 
   constructor(ns: NetNs, config: VxlanConfig) {
     this.config = config;
     this.six = isKey6(config.local);
     this.#key = ns.random.u32() | 0;
+    this.#local = (config.local | 0) as IpKey;
   }
 
   /** Points a MAC at a VTEP. */
@@ -156,16 +159,15 @@ export class Vxlan implements Driver {
       return;
     }
     const port = flowPort(flowHash(skb, this.#key), ns.sysctls.localPortMin, ns.sysctls.localPortMax);
-    const overhead = overheadOf(this.config.local);
+    const local = this.#local;
+    const overhead = overheadOf(local);
     const at = inner - overhead;
-    const th = at + headerLenOf(this.config.local);
+    const th = at + headerLenOf(local);
     vxlan.write(b, th + udp.HEADER_LEN, this.config.vni);
     const len = skb.end - th;
     udp.write(b, th, port, this.config.port, len);
     const { sysctls } = ns;
     const ttl = this.config.ttl || (this.six ? sysctls.hopLimit6 : sysctls.defaultTtl);
-    // As signed integers: an address above 2^31 would be boxed on its way into a call.
-    const local = (this.config.local | 0) as IpKey;
     const to = (remote.address | 0) as IpKey;
     const id = this.six ? 0 : ns.takeIpId();
     writeHeader(b, at, skb.end - at, ipv4.PROTO_UDP, ttl, local, to, outerEcn(skb, inner), id, false);

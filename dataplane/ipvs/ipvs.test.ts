@@ -48,6 +48,29 @@ describe("schedulers", () => {
     expect(shares(service("rr", 1, 5, 2), 9)).toEqual([3, 3, 3]);
   });
 
+  it("rr goes on where it was when destinations come and go", () => {
+    const s = service("rr", 1, 1, 1);
+    const [a, b, c] = s.destinations as [Destination, Destination, Destination];
+    const next = (): Destination | null => s.scheduler.choose(s, { src: 1, dst: 1, srcPort: 1 });
+    const set = (...left: readonly Destination[]): void => {
+      s.destinations.splice(0, s.destinations.length, ...left);
+      s.scheduler.changed(s);
+    };
+    expect([next(), next()]).toEqual([a, b]);
+    set(a, c);
+    expect([next(), next()]).toEqual([c, a]);
+    const d = new Destination(0x0a000070, 8080, "masq", 1);
+    set(a, d, c);
+    expect([next(), next(), next()]).toEqual([d, c, a]);
+    d.weight = 0;
+    s.scheduler.changed(s);
+    expect([next(), next()]).toEqual([c, a]);
+    set(b);
+    expect([next(), next()]).toEqual([b, b]);
+    set();
+    expect(next()).toBeNull();
+  });
+
   it("wrr shares out exactly by weight", () => {
     expect(shares(service("wrr", 4, 2, 6), 12 * 7)).toEqual([28, 14, 42]);
   });

@@ -20,6 +20,8 @@ export class Destination {
   overloaded = false;
   /** Cleared when it is deleted: its connections are not served any more. */
   available = true;
+  /** The next in the ring of its service, where the scheduler goes round. */
+  follower: Destination = this;
 
   constructor(address: number, port: number, method: ForwardMethod, weight: number, upper = 0, lower = 0) {
     this.address = address;

@@ -17,7 +17,8 @@ export const udpProto: CtProto = {
     // udp_error: a datagram that says more or less than there is.
     const length = u16(skb.buf, skb.transport + LENGTH);
     if (length > skb.end - skb.transport || length < HEADER_LEN) return CT_INVALID;
-    if ((conn.status & IPS_CONFIRMED) === 0) conn.state = clock.time + STREAM_AFTER;
+    // In whole milliseconds: a fraction would make the state of every connection a box of its own.
+    if ((conn.status & IPS_CONFIRMED) === 0) conn.state = Math.floor(clock.time) + STREAM_AFTER;
     if ((conn.status & IPS_SEEN_REPLY) === 0 || clock.time <= conn.state) {
       extend(conn, clock, t.udp);
     } else {

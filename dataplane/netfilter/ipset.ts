@@ -205,7 +205,6 @@ export class IpSet {
    * type does not have are not looked at; bitmap:port looks at the port alone.
    */
   has(a: number, service: number, b: number, now: number): boolean {
-    if (this.size === 0) return false;
     const whole = this.#whole;
     if (this.type === "bitmap:port") return alive(this.#flat[0]?.get(0)?.get(service & 0xffff), now);
     if (isKey6(a) !== (whole === WHOLE6)) return false;

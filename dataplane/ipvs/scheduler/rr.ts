@@ -1,29 +1,33 @@
-/** Round robin (ip_vs_rr.c): the next destination that can take one. */
+/**
+ * Round robin (ip_vs_rr.c): the next destination that can take one. They are a ring, so that a choice reads the chosen
+ * destination and nothing else of its service.
+ */
 import type { Destination, VirtualService } from "../service.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 export class RoundRobin implements Scheduler {
   readonly name: string = "rr";
-  /** The one that was chosen last, and where it stands. */
   #last: Destination | null = null;
-  #at = -1;
+  #next: Destination | null = null;
 
+  /** Goes on behind the one that was chosen last, or, where that is gone, with the one that was to follow it. */
   changed({ destinations }: VirtualService): void {
-    this.#at = this.#last === null ? -1 : destinations.indexOf(this.#last);
-    if (this.#at < 0) this.#last = null;
+    const n = destinations.length;
+    for (const [i, d] of destinations.entries()) d.follower = destinations[(i + 1) % n] as Destination;
+    if (this.#last !== null && destinations.includes(this.#last)) this.#next = this.#last.follower;
+    else if (this.#next === null || !destinations.includes(this.#next)) this.#next = destinations[0] ?? null;
   }
 
-  choose({ destinations }: VirtualService): Destination | null {
-    const n = destinations.length;
-    let at = this.#at;
-    for (let i = 0; i < n; i++) {
-      at = at + 1 < n ? at + 1 : 0;
-      const d = destinations[at] as Destination;
-      if (!d.usable) continue;
-      this.#at = at;
-      this.#last = d;
-      return d;
+  choose(): Destination | null {
+    const first = this.#next;
+    if (first === null) return null;
+    let d = first;
+    while (!d.usable) {
+      d = d.follower;
+      if (d === first) return null;
     }
-    return null;
+    this.#last = d;
+    this.#next = d.follower;
+    return d;
   }
 }

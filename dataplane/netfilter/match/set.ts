@@ -53,6 +53,7 @@ function portOf(p: NfPacket, side: "src" | "dst"): number {
 /** A set with more dimensions than the rule has words never matches; words too many are not looked at. */
 export function holds(set: IpSet, m: SetMatch, p: NfPacket): boolean {
   if (set.type === "list:set") return listHolds(set, m, p);
+  if (set.size === 0) return false;
   const { dimensions, type } = set;
   if (m.sides.length < dimensions) return false;
   const ported = type === "bitmap:port" || dimensions > 1;

@@ -2,12 +2,12 @@
  * A rule as a flat program over 32-bit registers, much as nft hands it to the kernel: load a field, compare, look up, act.
  * Each instruction is an opcode and a fixed number of operands; what is no number stands in `objects`.
  *
- * A rule that asks for IPv4 in a table of IPv6, or the other way round, is compiled to one that never matches; in tables
- * of both, fields of one family ask for it first.
+ * In tables of both families, fields of one ask for it first. A rule whose fields contradict what it asked for before is
+ * compiled to one that never matches.
  */
 import { IPS_CONFIRMED } from "../netfilter/conn.ts";
 import type { NatRange } from "../netfilter/nat.ts";
-import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
+import { ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
 import { key6Words } from "../wire/ip-key.ts";
 import type { Value } from "./datatype.ts";
 import { BASE_LL, BASE_NH, type Key } from "./keys.ts";
@@ -15,6 +15,7 @@ import type { Expr, NatTo, Op, Right, Rule, Stmt } from "./model.ts";
 import { wordsOf } from "./parse-expr.ts";
 import { EXISTS } from "./parse-rule.ts";
 import type { Program } from "./program.ts";
+import { Protocols } from "./protocols.ts";
 
 export const OP_NEVER = 0;
 export const OP_NH8 = 1;
@@ -109,10 +110,6 @@ export const V_ACCEPT = 1;
 export const V_CONTINUE = 2;
 export const V_RETURN = 3;
 
-/** enum of linux/netfilter.h. */
-export const NFPROTO_IPV4 = 2;
-export const NFPROTO_IPV6 = 10;
-
 /** What OP_WIDE compares values of several words with. */
 export type Wide = { readonly op: Op; readonly lo: Value; readonly hi: Value | null };
 
@@ -135,14 +132,12 @@ export type NatSpec = {
 class Compiler {
   readonly code: number[] = [];
   readonly objects: unknown[] = [];
-  /** The protocols that were asked already. */
-  #l3 = 0;
-  #l4 = -1;
+  /** Those that were asked already. */
+  readonly #protocols: Protocols;
 
   constructor(rule: Rule) {
     const { family } = rule.chain.table;
-    if (family === "ip") this.#l3 = ETH_P_IP;
-    if (family === "ip6") this.#l3 = ETH_P_IPV6;
+    this.#protocols = new Protocols(family);
     if (family === "arp") this.emit(OP_NEVER);
   }
 
@@ -155,18 +150,14 @@ class Compiler {
   }
 
   #needs(key: Key): void {
-    this.#needsL3(key.l3);
-    if (key.l4 >= 0 && key.l4 !== this.#l4) {
-      this.emit(OP_L4, key.l4);
-      this.#l4 = key.l4;
+    const { network, transport } = this.#protocols;
+    if (this.#protocols.ask(key) !== "") {
+      this.emit(OP_NEVER);
+      return;
     }
-  }
-
-  #needsL3(l3: number): void {
-    if (l3 === 0 || l3 === this.#l3) return;
-    if (this.#l3 !== 0) this.emit(OP_NEVER);
-    else this.emit(OP_L3, l3);
-    this.#l3 = l3;
+    if (key.l3 === ETH_P_8021Q) this.emit(OP_L3, ETH_P_8021Q);
+    else if (this.#protocols.network !== network) this.emit(OP_L3, key.l3);
+    if (key.l4 >= 0 && key.l4 !== transport) this.emit(OP_L4, key.l4);
   }
 
   /** Fills registers from `dst` on with the expression's value. */
@@ -294,7 +285,7 @@ class Compiler {
     switch (s.kind) {
       case "match":
         this.compare(s.left, s.op, s.right);
-        this.#learn(s);
+        this.#protocols.learn(s);
         return;
       case "vmap":
         this.load(s.of, 0);
@@ -315,7 +306,7 @@ class Compiler {
         this.emit(OP_LIMIT, this.object(s.limit));
         return;
       case "reject":
-        this.#needsL3(s.l3);
+        if (s.l3 !== 0 && s.l3 !== this.#protocols.network) this.emit(OP_L3, s.l3);
         this.emit(OP_REJECT, s.with, s.with6);
         return;
       case "nat":
@@ -358,23 +349,13 @@ class Compiler {
     }
   }
 
-  /** A match of the protocol tells it for what follows. */
-  #learn(s: Extract<Stmt, { kind: "match" }>): void {
-    if (s.op !== "==" || s.right.kind !== "value" || s.left.kind !== "key") return;
-    const { text } = s.left.key;
-    const value = s.right.value[0] ?? 0;
-    if (text === "meta l4proto" || text === "ip protocol") this.#l4 = value;
-    if (text === "meta nfproto")
-      this.#l3 = value === NFPROTO_IPV4 ? ETH_P_IP : value === NFPROTO_IPV6 ? ETH_P_IPV6 : this.#l3;
-  }
-
   #nat(s: Extract<Stmt, { kind: "nat" }>): void {
     const flags = { random: s.random, fully: s.fully, persistent: s.persistent };
     const { to } = s;
     const l3 = s.family === "ip" ? ETH_P_IP : s.family === "ip6" ? ETH_P_IPV6 : 0;
     const spec = to === null ? { addr: -1, port: -1, addrMax: null, portMax: 0 } : this.#natRegisters(to);
     const range = to === null || isConstant(to) ? constantRange(to, flags) : null;
-    const six = s.family === "ip6" || this.#l3 === ETH_P_IPV6;
+    const six = s.family === "ip6" || this.#protocols.network === ETH_P_IPV6;
     this.emit(OP_NAT, this.object({ what: s.what, range, l3, six, flags, ...spec } satisfies NatSpec));
   }
 

@@ -6,6 +6,7 @@ import { type Lexer, T_WORD } from "./lexer.ts";
 import type { Expr } from "./model.ts";
 import { UNKNOWN } from "./nft-error.ts";
 import { parseFlags } from "./parse-value.ts";
+import type { Protocols } from "./protocols.ts";
 
 const BARE_META: readonly string[] = [
   "mark",
@@ -57,12 +58,15 @@ export function beginsExpr(lex: Lexer): boolean {
   );
 }
 
-/** A whole expression: fields joined by dots, and bits of them. */
-export function parseExpr(lex: Lexer, nfproto: string): Expr {
-  const first = parseBits(lex, parsePrimary(lex, nfproto));
+/**
+ * A whole expression: fields joined by dots, and bits of them. `protocols`: of the rule that it stands in; null for one that
+ * only gives a type.
+ */
+export function parseExpr(lex: Lexer, protocols: Protocols | null): Expr {
+  const first = parseBits(lex, parsePrimary(lex, protocols));
   if (!lex.is(".")) return first;
   const parts = [first];
-  while (lex.accept(".")) parts.push(parseBits(lex, parsePrimary(lex, nfproto)));
+  while (lex.accept(".")) parts.push(parseBits(lex, parsePrimary(lex, protocols)));
   return { kind: "concat", parts, type: first.type };
 }
 
@@ -96,14 +100,22 @@ function keyExpr(key: Key): Expr {
   return { kind: "key", key, type: key.type };
 }
 
-function parsePrimary(lex: Lexer, nfproto: string): Expr {
+/** A field that stands at `at`, where the rule may ask for it. */
+function asked(lex: Lexer, protocols: Protocols | null, key: Key, at: number): Expr {
+  const found = protocols?.ask(key) ?? "";
+  if (found !== "")
+    lex.fail(`found "${key.text}", expected a field of ${found}, as the rule's packets are ${found}`, at);
+  return keyExpr(key);
+}
+
+function parsePrimary(lex: Lexer, protocols: Protocols | null): Expr {
   if (lex.accept("@")) return parseRaw(lex);
   const word = lex.value;
   const at = lex.start;
   if (lex.kind !== T_WORD) lex.expected("an expression");
   if (isProtocol(word)) {
     lex.next();
-    return parseField(lex, word, at);
+    return parseField(lex, protocols, word, at);
   }
   switch (word) {
     case "meta": {
@@ -116,7 +128,7 @@ function parsePrimary(lex: Lexer, nfproto: string): Expr {
     }
     case "ct":
       lex.next();
-      return parseCt(lex, nfproto);
+      return parseCt(lex, protocols);
     case "fib":
       lex.next();
       return parseFib(lex);
@@ -129,7 +141,7 @@ function parsePrimary(lex: Lexer, nfproto: string): Expr {
     }
     case "jhash": {
       lex.next();
-      const of = parseExpr(lex, nfproto);
+      const of = parseExpr(lex, protocols);
       const { mod, offset, seed } = parseMod(lex);
       return { kind: "jhash", of, mod, seed, offset, type: integer(32) };
     }
@@ -157,14 +169,14 @@ function parseMod(lex: Lexer): { readonly mod: number; readonly offset: number; 
   return { mod, offset, seed };
 }
 
-function parseField(lex: Lexer, protocol: string, at: number): Expr {
+function parseField(lex: Lexer, protocols: Protocols | null, protocol: string, at: number): Expr {
   const field = lex.value;
   if (lex.kind === T_WORD && protocol === "arp" && (field === "saddr" || field === "daddr")) {
     lex.next();
     const key = keyByText(`arp ${field} ${lex.value}`);
     if (key === undefined) return lex.expected("ip or ether");
     lex.next();
-    return keyExpr(key);
+    return asked(lex, protocols, key, at);
   }
   const key = lex.kind === T_WORD ? keyByText(`${protocol} ${field}`) : undefined;
   if (key === undefined) {
@@ -173,22 +185,27 @@ function parseField(lex: Lexer, protocol: string, at: number): Expr {
     return lex.fail(reason, lex.start, UNKNOWN);
   }
   lex.next();
-  return keyExpr(key);
+  return asked(lex, protocols, key, at);
 }
 
-function parseCt(lex: Lexer, nfproto: string): Expr {
+function parseCt(lex: Lexer, protocols: Protocols | null): Expr {
   const at = lex.start;
   let dir = "";
   if (lex.isWord("original") || lex.isWord("reply")) {
     dir = `${lex.value} `;
     lex.next();
   }
+  const whatAt = lex.start;
   let what = lex.word("what of a connection");
   if (what === "ip" || what === "ip6") what = `${what} ${lex.word("saddr or daddr")}`;
-  else if (what === "saddr" || what === "daddr") what = `${nfproto === "ip6" ? "ip6" : "ip"} ${what}`;
+  else if (what === "saddr" || what === "daddr") {
+    const version = protocols?.version ?? "";
+    if (version === "") lex.fail(`found "${what}", expected ip or ip6 before it: both may come`, whatAt);
+    what = `${version} ${what}`;
+  }
   const key = keyByText(`ct ${dir}${what}`);
   if (key === undefined) return lex.fail(`ct: "${dir}${what}" is not supported`, at, UNKNOWN);
-  return keyExpr(key);
+  return asked(lex, protocols, key, at);
 }
 
 const FIB_FLAGS: readonly string[] = ["saddr", "daddr", "iif", "oif"];

@@ -1,8 +1,9 @@
 /** A rule: its statements, one after another, to the end of the line. */
 import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
-import { ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
+import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
+import { PROTO_TCP } from "../wire/ipv4.ts";
 import { type DataType, ICMP_CODES, INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, type Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
 import type { Key } from "./keys.ts";
@@ -26,6 +27,7 @@ import { parseCounter, parseGate, parseLimit, parseQuota, parseVerdict } from ".
 import { parseElements } from "./parse-set.ts";
 import { parseFlags, parseKey, parseSpan, parseTime, parseValue } from "./parse-value.ts";
 import { payloadSpec } from "./payload-set.ts";
+import { Protocols, toldBy } from "./protocols.ts";
 import type { RuleParts, Ruleset } from "./ruleset.ts";
 import { ConnCount, type Gate } from "./stateful.ts";
 
@@ -57,6 +59,7 @@ export class RuleParser {
   readonly #stmts: Stmt[] = [];
   readonly #chains: Chain[] = [];
   readonly #sets: NftSet[] = [];
+  readonly #protocols: Protocols;
   #tracks = false;
 
   constructor(lex: Lexer, rules: Ruleset, chain: Chain) {
@@ -64,6 +67,7 @@ export class RuleParser {
     this.#rules = rules;
     this.#table = chain.table;
     this.#chain = chain;
+    this.#protocols = new Protocols(chain.table.family);
   }
 
   parse(): RuleParts {
@@ -119,6 +123,7 @@ export class RuleParser {
         this.#log();
         return;
       case "reject":
+        if (this.#protocols.network === ETH_P_ARP) lex.fail("reject: nothing answers ARP with an error");
         lex.next();
         this.#reject();
         return;
@@ -217,7 +222,7 @@ export class RuleParser {
   }
 
   #expr(): Expr {
-    const expr = parseExpr(this.#lex, this.#table.family);
+    const expr = parseExpr(this.#lex, this.#protocols);
     this.#note(expr);
     return expr;
   }
@@ -298,7 +303,9 @@ export class RuleParser {
       lex.next();
     }
     const right = this.#right(left, op, explicit, at);
-    this.#stmts.push({ kind: "match", left, op, right, explicit: explicit && op === "==" });
+    const match = { kind: "match", left, op, right, explicit: explicit && op === "==" } as const;
+    this.#protocols.learn(match);
+    this.#stmts.push(match);
   }
 
   #right(left: Expr, op: Op, explicit: boolean, at: number): Right {
@@ -452,6 +459,7 @@ export class RuleParser {
 
   #reject(): void {
     const lex: Lexer = this.#lex;
+    const { transport, version } = this.#protocols;
     if (!lex.acceptWord("with")) {
       const { PORT_UNREACH: code } = icmpv6;
       this.#stmts.push({ kind: "reject", text: "reject", with: icmpv4.PORT_UNREACH, with6: code, l3: 0, tcp: false });
@@ -461,6 +469,11 @@ export class RuleParser {
     const family = lex.word("icmp, icmpv6, icmpx or tcp");
     if (family === "tcp") {
       lex.expectWord("reset");
+      if (transport >= 0 && transport !== PROTO_TCP)
+        lex.fail(
+          `reject: found "tcp", expected icmp, icmpv6 or icmpx: the packets are ${INET_PROTO.print([transport])}`,
+          at,
+        );
       const reset = REJECT_TCP_RESET;
       const text = "reject with tcp reset";
       this.#stmts.push({ kind: "reject", text, with: reset, with6: reset, l3: 0, tcp: true });
@@ -471,6 +484,9 @@ export class RuleParser {
     const name = lex.word("a code");
     const found = REJECT_CODES[family]?.find(([word, code]) => word === name || String(code) === name);
     if (REJECT_CODES[family] === undefined) lex.fail(`reject: "${family}" is not icmp, icmpv6, icmpx or tcp`, at);
+    const fits = { "": family, ip: "icmp", ip6: "icmpv6" }[version];
+    if (family !== fits && (family !== "icmpx" || this.#table.family === version))
+      lex.fail(`reject: found "${family}", expected ${fits} or tcp: the rule's packets are ${version}`, at);
     if (found === undefined) lex.fail(`reject: "${name}" is no code of ${family}`, codeAt);
     const own = { ip: "icmp", ip6: "icmpv6", inet: "icmpx", bridge: "icmpx" }[this.#table.family as string];
     const plain = family === own && found[0] === "port-unreachable";
@@ -492,26 +508,25 @@ export class RuleParser {
     if (base !== null && !hooks.includes(base.hook))
       lex.fail(`${what} is for ${hooks.join(" and ")}, not for ${base.hook}`);
     this.#tracks = true;
-    let family = "";
-    if (lex.isWord("ip") || lex.isWord("ip6")) {
-      family = lex.value;
-      lex.next();
-    }
-    const pair = lex.acceptWord("addr");
+    const addressed = what === "dnat" || what === "snat";
+    const written = addressed ? this.#natFamily(what) : "";
+    const pair = written !== "" && lex.acceptWord("addr");
     if (pair) {
       lex.expect(".");
       lex.expectWord("port");
     }
     if (lex.acceptWord("prefix")) lex.fail("nat: prefixes are not supported", lex.start, UNKNOWN);
+    const at = lex.start;
     const hasTo = lex.acceptWord("to") || lex.is(":");
-    if (!hasTo && (what === "dnat" || what === "snat")) lex.expected("to");
-    const v6 = family === "ip6" || (family === "" && this.#table.family === "ip6");
-    const to = hasTo ? this.#natTo(what, v6 ? IPV6_ADDR : IPV4_ADDR) : null;
-    // what has both an address and a port says the family
-    if (to !== null && to.both !== null && family === "") family = v6 ? "ip6" : "ip";
-    if (this.#table.family === "inet" && family === "" && to !== null && (to.addr !== null || to.both !== null))
-      family = to.addr?.type === IPV6_ADDR ? "ip6" : "ip";
-    if (this.#table.family === "ip" || this.#table.family === "ip6") family = to?.both ? family : "";
+    if (!hasTo && addressed) lex.expected("to");
+    if (written !== "" && lex.is(":")) lex.expected("an address");
+    const version = written || this.#protocols.version;
+    if (version === "" && addressed && !lex.is(":"))
+      lex.fail(`${what}: found "to", expected ip or ip6 before it: packets of both may come`, at);
+    const to = hasTo ? this.#natTo(what, version === "ip6" ? IPV6_ADDR : IPV4_ADDR) : null;
+    // what has both an address and a port says the family; a table of one family says it for all else
+    const told = to !== null && (to.both !== null || (to.addr !== null && addressed && this.#table.family === "inet"));
+    const family = told ? version : "";
     const flags = new Set<string>();
     while (lex.kind === T_WORD && ["random", "fully-random", "persistent"].includes(lex.value)) {
       flags.add(lex.value);
@@ -529,6 +544,18 @@ export class RuleParser {
     });
   }
 
+  /** "ip" or "ip6" where it is written behind the statement. */
+  #natFamily(what: string): "" | "ip" | "ip6" {
+    const lex: Lexer = this.#lex;
+    if (!lex.isWord("ip") && !lex.isWord("ip6")) return "";
+    const family = lex.value === "ip" ? "ip" : "ip6";
+    const { version } = this.#protocols;
+    if (version !== "" && version !== family)
+      lex.fail(`${what}: found "${family}", expected ${version}, as the rule's packets are ${version}`);
+    lex.next();
+    return family;
+  }
+
   #natTo(what: string, guess: DataType): NatTo {
     const lex: Lexer = this.#lex;
     let addr: Expr | null = null;
@@ -536,16 +563,18 @@ export class RuleParser {
     if (!lex.is(":")) {
       if (beginsExpr(lex)) {
         const data = what === "redirect" || what === "masquerade" ? [INET_SERVICE] : [guess, INET_SERVICE];
+        const at = lex.start;
         const of = this.#mapped(this.#expr(), data);
+        if (of.type.name !== data[0]?.name)
+          lex.fail(`${what}: found an expression of type ${of.type.name}, expected ${data[0]?.name}`, at);
         if (of.kind === "map" && of.set.spec.data.length === 2)
           return { addr: null, addrMax: null, port: null, portMax: 0, both: of };
         addr = of;
       } else {
         const bracketed = lex.accept("[");
-        const type = lex.value.includes(":") ? IPV6_ADDR : guess;
-        const { lo, hi } = bracketed ? { lo: parseValue(lex, IPV6_ADDR), hi: null } : parseSpan(lex, type);
+        const { lo, hi } = bracketed ? { lo: parseValue(lex, guess), hi: null } : parseSpan(lex, guess);
         if (bracketed) lex.expect("]");
-        addr = { kind: "value", value: lo, type: bracketed ? IPV6_ADDR : type };
+        addr = { kind: "value", value: lo, type: guess };
         addrMax = hi;
       }
     }
@@ -711,18 +740,10 @@ function dataFields(elements: readonly Element[], types: readonly DataType[]): n
 function withoutDependencies(stmts: readonly Stmt[]): readonly Stmt[] {
   if (stmts.length < 2 || !stmts.some(asksProtocol)) return stmts;
   return stmts.filter((s, i) => {
-    if (s.kind !== "match" || s.op !== "==" || s.right.kind !== "value" || s.left.kind !== "key") return true;
-    const { text } = s.left.key;
-    const value = s.right.value[0] ?? 0;
-    const later = stmts.slice(i + 1);
-    if (text === "meta l4proto" || text === "ip protocol" || text === "ip6 nexthdr") {
-      return !later.some((o) => fieldKeys(o).some((k) => k.l4 === value));
-    }
-    if (text === "meta nfproto" || text === "ether type" || text === "meta protocol") {
-      const l3 = text === "meta nfproto" ? (value === 2 ? 0x0800 : value === 10 ? 0x86dd : -1) : value;
-      return !later.some((o) => fieldKeys(o).some((k) => k.l3 === l3));
-    }
-    return true;
+    if (s.kind !== "match" || s.right.kind !== "value") return true;
+    const { l3, l4 } = toldBy(s);
+    if (l3 === 0 && l4 < 0) return true;
+    return !stmts.slice(i + 1).some((o) => fieldKeys(o).some((k) => (l4 < 0 ? k.l3 === l3 : k.l4 === l4)));
   });
 }
 

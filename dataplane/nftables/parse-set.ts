@@ -68,7 +68,6 @@ const SET_FLAGS: readonly string[] = ["constant", "dynamic", "interval", "timeou
 export function parseSetBlock(
   lex: Lexer,
   map: boolean,
-  nfproto: string,
 ): { readonly spec: SetSpec; readonly elementsAt: readonly number[] } {
   const from = lex.start;
   lex.expect("{");
@@ -94,7 +93,7 @@ export function parseSetBlock(
         }
         break;
       case "typeof": {
-        const of = parseExpr(lex, nfproto);
+        const of = parseExpr(lex, null);
         key = typesOf(of);
         typeOf = printExpr(of);
         if (map) {
@@ -103,7 +102,7 @@ export function parseSetBlock(
             data = "verdict";
             typeOf += " : verdict";
           } else {
-            const to = parseExpr(lex, nfproto);
+            const to = parseExpr(lex, null);
             data = typesOf(to);
             typeOf += ` : ${printExpr(to)}`;
           }

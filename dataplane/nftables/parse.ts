@@ -476,7 +476,7 @@ class Commands {
   /** Answers what reads the elements of the block. */
   #addSet(table: Table, name: string, map: boolean, create: boolean): (() => void)[] {
     const lex: Lexer = this.#lex;
-    const { spec, elementsAt } = parseSetBlock(lex, map, table.family);
+    const { spec, elementsAt } = parseSetBlock(lex, map);
     const set = this.#rules.addSet(table, name, spec, create);
     return elementsAt.map((at) => () => {
       const [end, kind, value, start] = [lex.end, lex.kind, lex.value, lex.start];

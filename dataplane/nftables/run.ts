@@ -29,7 +29,7 @@ import {
   W_SHIFT,
 } from "./chain-code.ts";
 import * as op from "./compile.ts";
-import { DATA, type NatSpec, NFPROTO_IPV4, NFPROTO_IPV6, type Wide } from "./compile.ts";
+import { DATA, type NatSpec, type Wide } from "./compile.ts";
 import type { Value } from "./datatype.ts";
 import { compareAt, type Element } from "./elements.ts";
 import { fibValue } from "./fib.ts";
@@ -40,6 +40,7 @@ import type { Chain, Expr, NftSet, Rule, Stmt, Verdict } from "./model.ts";
 import { wordsOf } from "./parse-expr.ts";
 import { type PayloadSpec, setPayload } from "./payload-set.ts";
 import { printVerdict } from "./print-rule.ts";
+import { NFPROTO_IPV4, NFPROTO_IPV6 } from "./protocols.ts";
 import { type Counter, Counter as CounterOf, type Gate } from "./stateful.ts";
 import { lowerMss, type MssSpec } from "./tcp-mss.ts";
 

@@ -16,6 +16,7 @@ import {
   OP_CT,
   OP_DYNSET,
   OP_FIB,
+  OP_HEADED,
   OP_IN,
   OP_JHASH,
   OP_JUMP,
@@ -75,6 +76,7 @@ const UNIT = 16;
 const LENGTHS: ReadonlyMap<number, number> = new Map([
   [OP_NEVER, 1],
   [OP_NOTRACK, 1],
+  [OP_HEADED, 1],
   [OP_L3, 2],
   [OP_L4, 2],
   [OP_COUNTER, 2],

@@ -10,7 +10,7 @@ import type { NatRange } from "../netfilter/nat.ts";
 import { ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
 import { key6Words } from "../wire/ip-key.ts";
 import type { Value } from "./datatype.ts";
-import { BASE_LL, BASE_NH, type Key } from "./keys.ts";
+import { BASE_LL, BASE_NH, BASE_TH, type Key } from "./keys.ts";
 import type { Expr, NatTo, Op, Right, Rule, Stmt } from "./model.ts";
 import { wordsOf } from "./parse-expr.ts";
 import { EXISTS } from "./parse-rule.ts";
@@ -68,6 +68,7 @@ export const OP_NOTRACK = 47;
 export const OP_MSS = 48;
 export const OP_DYNSET = 49;
 export const OP_SETPAYLOAD = 50;
+export const OP_HEADED = 51;
 
 /** What OP_META loads. */
 export const META: Readonly<Record<string, number>> = {
@@ -227,6 +228,7 @@ class Compiler {
       if (bits === 12) this.emit(OP_AND, dst, 0xfff);
       return;
     }
+    if (base === BASE_TH && !isFast(offset, bits)) this.emit(OP_HEADED);
     const [one, two, four] = base === BASE_NH ? [OP_NH8, OP_NH16, OP_NH32] : [OP_TH8, OP_TH16, OP_TH32];
     if (bits === 8 && offset % 8 === 0) this.emit(one, dst, at);
     else if (bits === 16) this.emit(two, dst, at);
@@ -376,6 +378,15 @@ class Compiler {
 
 /** The register where a second value goes. */
 export const DATA = 24;
+
+/**
+ * Whether the kernel reads these bits of the transport header by its fast path, which takes a later fragment for one that
+ * begins with the header (nft_payload_select_ops); the other way the rule ends there.
+ */
+function isFast(offset: number, bits: number): boolean {
+  const octets = ((offset % 8) + bits + 7) >> 3;
+  return (octets === 1 || octets === 2 || octets === 4) && (offset >> 3) % octets === 0;
+}
 
 function isFib(e: Expr): boolean {
   return e.kind === "key" && e.key.load.kind === "fib";

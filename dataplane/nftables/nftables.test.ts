@@ -242,6 +242,18 @@ describe("packets", () => {
     expect(nf?.hook(l.ns, NF_INET_FORWARD, skb, l.ns.dev("eth0") ?? null, l.ns.dev("eth1") ?? null)).toBe(expected);
   });
 
+  it.each(["@th,0,16", "@th,8,8", "@th,4,8", "@th,0,32", "@th,8,16", "@th,12,8", "@th,0,24", "@th,16,32"])(
+    "ends the rule in a later fragment where the kernel has no fast way to read %s",
+    (load) => {
+      const l = lab(`table ip t { chain f { type filter hook forward priority 0; ${load} != 1 drop; }; }`);
+      const skb = l.bench.packet({ proto: "udp", dport: 80, fragment: 64 });
+      const slow = ["@th,8,16", "@th,12,8", "@th,0,24", "@th,16,32"].includes(load);
+      expect(l.ns.nf?.hook(l.ns, NF_INET_FORWARD, skb, l.ns.dev("eth0") ?? null, l.ns.dev("eth1") ?? null)).toBe(
+        slow ? NF_ACCEPT : NF_DROP,
+      );
+    },
+  );
+
   it("counts octets against a quota, of one rule or of all that name it", () => {
     const l = lab(
       "table ip t { quota q { over 80 bytes; }; chain f { type filter hook forward priority 0; quota name q drop; }; chain g { type filter hook forward priority 1; quota 40 bytes accept; }; }",

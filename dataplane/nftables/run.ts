@@ -312,6 +312,10 @@ export class NftRunner {
           if (p.l3 !== a1) return BREAK;
           pc += 2;
           break;
+        case op.OP_HEADED:
+          if (p.fragment !== 0) return BREAK;
+          pc += 1;
+          break;
         case op.OP_COUNTER: {
           const counter = objects[a1] as Counter;
           counter.packets++;

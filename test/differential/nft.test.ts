@@ -78,4 +78,33 @@ describe("nftables rules as Linux follows them", () => {
       if (REPORT) process.stderr.write(`nft, ${family}: ${count} packets over ${DOSE.cases} rulesets\n`);
     },
   );
+
+  it.for([
+    ["ip", { src: "10.0.0.4", dst: "10.1.0.4" }],
+    ["ip6", { src: "fd00::4", dst: "fd00:1::4" }],
+  ] as const)("loads of the transport header in later fragments of %s", async ([family, ends], context) => {
+    const reason = missing(...KERNEL_LAB_NEEDS, "nft");
+    if (reason !== null) context.skip(reason);
+    routers ??= await KernelRouters.build();
+    // a rule counts where the load does not end it
+    const loads = [0, 4, 8, 12, 16, 24, 32].flatMap((o) => [8, 16, 24, 32].map((bits) => [o, bits] as const));
+    const counting = loads
+      .filter(([o, bits]) => bits === 8 || o % 8 === 0)
+      .map(([o, bits]) => `@th,${o},${bits} != 1 counter`);
+    const rules = `table ${family} t {\nchain f { type filter hook forward priority 0;\n${counting.join("\n")}\n}\n}\n`;
+    const sent = [0, 64, 1208].flatMap((fragment) =>
+      (["udp", "tcp", 99] as const).map((proto) => ({
+        spec: { proto, sport: 4000, dport: 80, fragment, payload: 16, ...ends },
+        cut: 0,
+        offset: -1,
+        path: "forward" as const,
+        wait: 0,
+        reply: false,
+      })),
+    );
+    const frames = framesOf(rules, sent);
+    expect(frames.length).toBe(sent.length);
+    const ours = emulate(rules, frames, "linear");
+    expect(compareOutcomes(await routers.run("nft", rules, frames, ours.frames.length), ours)).toBe("");
+  });
 });

@@ -150,6 +150,20 @@ export function backendContract(name: string, open: () => Promise<BackendUnderTe
       );
     });
 
+    it("routes IPv4 through a gateway of IPv6, and dumps it so", async () => {
+      await backend.apply([
+        bridge,
+        veth(),
+        { op: "link.set", netns: pod, name: "eth0", up: true },
+        { op: "addr.add", netns: pod, dev: "eth0", address: "fd00:201::5/64" },
+        { op: "route.add", netns: pod, dst: "10.202.0.0/16", via: "fd00:201::1", dev: "eth0" },
+        { op: "route.add", netns: pod, dst: "10.203.0.0/16", via: "fd00:201::1", dev: "eth0" },
+        { op: "route.del", netns: pod, dst: "10.203.0.0/16", via: "fd00:201::1" },
+      ]);
+      const routes = (await backend.routes(pod)).filter((r) => r.dst.startsWith("10."));
+      expect(routes).toEqual([expect.objectContaining({ dst: "10.202.0.0/16", via: "fd00:201::1", dev: "eth0" })]);
+    });
+
     it("changes all or nothing", async () => {
       const links = await backend.links("host");
       const code = await codeOf(

@@ -16,6 +16,7 @@ import {
   parseNeighborAttrs,
   parseRoute,
   parseRouteAttrs,
+  type RouteAttrs,
   RouteProtocol,
   RouteType,
 } from "netlink/dist/rt/gen_structs.js";
@@ -54,6 +55,9 @@ export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
 export const AF_BRIDGE = 7;
+
+/** struct rtvia: a family in two octets, then the address. The codec of the package knows no address in it. */
+const RTA_VIA = 18;
 
 const ADDRESS_LEN = 8;
 const ROUTE_LEN = 12;
@@ -151,13 +155,14 @@ export function writeRoute(out: AttrStream, op: RouteOp, oif: number | undefined
     formatRouteAttrs({
       ...(dst.len === 0 ? {} : { dst: dst.octets }),
       ...(oif === undefined ? {} : { oif }),
-      ...(via === undefined ? {} : { gateway: via.octets }),
+      ...(via === undefined || via.family !== dst.family ? {} : { gateway: via.octets }),
       ...(op.src === undefined ? {} : { prefsrc: parseAddress(op.src, `route ${op.dst}: src`).octets }),
       ...(op.metric === undefined ? {} : { priority: op.metric }),
       ...(mtu === undefined ? {} : { metrics: { mtu } }),
       table,
     }),
   );
+  if (via !== undefined && via.family !== dst.family) out.push(RTA_VIA, Buffer.of(via.family, 0, ...via.octets));
 }
 
 export function writeGetRoutes(out: AttrStream, family: Family): void {
@@ -169,7 +174,7 @@ export type RawRoute = Omit<RouteInfo, "dev"> & { readonly oif: number };
 /** Undefined for what no dump of `rtnl-ops.ts` shows: the local table, cached copies. */
 export function parseRouteMessage(data: Buffer): RawRoute | undefined {
   const head = parseRoute(data.subarray(0, ROUTE_LEN));
-  const attrs = parseRouteAttrs(data.subarray(ROUTE_LEN));
+  const { attrs, via } = routeAttrs(data.subarray(ROUTE_LEN));
   const table = attrs.table ?? head.table ?? TABLE_MAIN;
   const type = typeof head.type === "string" ? head.type : "UNICAST";
   if (table === TABLE_LOCAL || head.flags?.cloned === true || NO_ROUTE.test(type)) return undefined;
@@ -183,7 +188,7 @@ export function parseRouteMessage(data: Buffer): RawRoute | undefined {
   return {
     oif: attrs.oif ?? firstHop(attrs.multipath)?.oif ?? 0,
     dst: len === 0 || attrs.dst === undefined ? zero : `${formatAddress(attrs.dst)}/${len}`,
-    ...gatewayOf(attrs.gateway ?? firstHop(attrs.multipath)?.gateway),
+    ...gatewayOf(attrs.gateway ?? via ?? firstHop(attrs.multipath)?.gateway),
     ...(attrs.prefsrc === undefined ? {} : { src: formatAddress(attrs.prefsrc) }),
     ...(attrs.priority === undefined || attrs.priority === 0 ? {} : { metric: attrs.priority }),
     ...(mtu === 0 ? {} : { mtu }),
@@ -195,6 +200,21 @@ export function parseRouteMessage(data: Buffer): RawRoute | undefined {
   };
 }
 
+/** The attributes, and the octets of a gateway of the other family. */
+function routeAttrs(data: Buffer): { readonly attrs: RouteAttrs; readonly via: Buffer | undefined } {
+  const rest: Buffer[] = [];
+  let via: Buffer | undefined;
+  for (let at = 0; at + 4 <= data.length; ) {
+    const len = data.readUInt16LE(at);
+    if (len < 4) break;
+    const next = (at + len + 3) & ~3;
+    if (data.readUInt16LE(at + 2) === RTA_VIA) via = data.subarray(at + 6, at + len);
+    else rest.push(data.subarray(at, next));
+    at = next;
+  }
+  return { attrs: parseRouteAttrs(via === undefined ? data : Buffer.concat(rest)), via };
+}
+
 function gatewayOf(octets: Uint8Array | undefined): { readonly via?: string } {
   return octets === undefined ? {} : { via: formatAddress(octets) };
 }
@@ -204,8 +224,8 @@ function firstHop(
   multipath: Buffer | undefined,
 ): { readonly oif: number; readonly gateway: Buffer | undefined } | undefined {
   if (multipath === undefined || multipath.length < 8) return undefined;
-  const attrs = parseRouteAttrs(multipath.subarray(8, multipath.readUInt16LE(0)));
-  return { oif: multipath.readInt32LE(4), gateway: attrs.gateway };
+  const { attrs, via } = routeAttrs(multipath.subarray(8, multipath.readUInt16LE(0)));
+  return { oif: multipath.readInt32LE(4), gateway: attrs.gateway ?? via };
 }
 
 const STATES: Readonly<Record<NonNullable<NeighOp["state"]>, NeighborState>> = {

@@ -151,16 +151,26 @@ function routeOps(dump: Dump, route: Item, at: number, six: boolean): RtnlOp[] {
   const unicast = route.type === undefined || route.type === "unicast";
   if (!TYPES.has(route.type) || route.table === "local" || (unicast && route.dev === "lo")) return [];
   const named = textField(dump, route, "dst", at);
-  const dst = named === "default" && six ? "::/0" : named;
+  const dst = named === "default" ? (six ? "::/0" : "0.0.0.0/0") : named;
   // Each interface has the route of link-local addresses.
   const prefix = parsePrefix(dst);
   if (prefix !== undefined && isKey6(prefix.addr) && isLinkLocal6(prefix.addr)) return [];
   const dev = unicast && typeof route.dev === "string" ? { dev: route.dev } : {};
-  const via = typeof route.gateway === "string" ? { via: route.gateway, onlink: route.dev !== undefined } : {};
+  const gateway = gatewayOf(dump, route, at);
+  const via = gateway === "" ? {} : { via: gateway, onlink: route.dev !== undefined };
   const src = typeof route.prefsrc === "string" ? { src: route.prefsrc } : {};
   const metric = typeof route.metric === "number" ? { metric: route.metric } : {};
   const type = unicast ? {} : { type: route.type as "blackhole" };
   return [{ op: "route.replace", netns: "host", dst, ...dev, ...via, ...src, ...metric, ...type }];
+}
+
+/** "" where the destination itself is on the link. `via` is a gateway of the other family. */
+function gatewayOf(dump: Dump, route: Item, at: number): string {
+  if (typeof route.gateway === "string") return route.gateway;
+  if (route.via === undefined) return "";
+  const host = (route.via as Item | null)?.host;
+  if (typeof host === "string" && parseIp(host) !== undefined) return host;
+  throw unexpected(dump, `[${at}].via`, JSON.stringify(route.via), "a family and the host's address");
 }
 
 function parseList(dump: Dump): readonly Item[] {

@@ -139,6 +139,31 @@ describe("sets, virtual services and neighbours", () => {
   });
 });
 
+describe("gateways of the other family", () => {
+  const addrs = [
+    { ifname: "eth0", addr_info: [{ family: "inet", local: "192.168.0.11", prefixlen: 24 }] },
+    { ifname: "swp1", addr_info: [] },
+  ];
+  const of = (...routes: readonly object[]): Dumps => ({
+    addrs: { file: "a", text: JSON.stringify(addrs) },
+    routes: { file: "r", text: JSON.stringify(routes) },
+  });
+  const flow = parseFlow("UDP 192.168.0.50:4000 > 10.1.2.3:53", "test", 1);
+
+  it.each(["10.1.0.0/16", "default"])("lead IPv4 to %s", async (dst) => {
+    const dumps = of({ dst, via: { family: "inet6", host: "fe80::1" }, dev: "swp1", flags: [] });
+    const said = (await ExplainedNode.load(dumps)).explain(flow);
+    expect([said.verdict, said.deliveredTo?.name]).toEqual(["delivered", "swp1"]);
+    expect(said.hops.map((hop) => hop.action).join("\n")).toMatch(/via inet6 fe80::1 dev swp1/);
+  });
+
+  it("are named where they are no addresses", async () => {
+    await expect(ExplainedNode.load(of({ dst: "10.1.0.0/16", via: { family: "mpls" }, dev: "swp1" }))).rejects.toThrow(
+      /^r: \[0\]\.via: found \{"family":"mpls"\}/,
+    );
+  });
+});
+
 describe("IPv6", () => {
   const addrs = [
     { ifname: "lo", addr_info: [{ family: "inet6", local: "::1", prefixlen: 128 }] },

@@ -1,7 +1,7 @@
 /** A route and what a lookup answers. Numbers are rtnetlink's (rtnetlink.h); addresses of IPv6 are keys (ip-key.ts). */
 import type { NetDev } from "../dev/netdev.ts";
 import type { Neigh } from "../neigh/neigh.ts";
-import { formatIp, widthOf } from "../wire/ip-key.ts";
+import { formatIp, isKey6, widthOf } from "../wire/ip-key.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
 
 export const RT_TABLE_MAIN = 254;
@@ -19,7 +19,7 @@ export type Route = {
   readonly type: RouteType;
   readonly table: number;
   readonly dev: NetDev | null;
-  /** 0 for none: the destination itself is on the link. */
+  /** 0 for none: the destination itself is on the link. That of a route of IPv4 may be of IPv6 (RFC 8950, once 5549). */
   readonly gateway: Ipv4Addr | 0;
   readonly onlink: boolean;
   /** Preferred source address; 0 for none. */
@@ -37,7 +37,10 @@ export function formatRoute(r: Route): string {
   const network = formatIp(r.network);
   const dst = r.len === 0 ? "default" : r.len === widthOf(r.network) ? network : `${network}/${r.len}`;
   const words = [r.type === "unicast" ? dst : `${r.type} ${dst}`];
-  if (r.gateway !== 0) words.push(`via ${formatIp(r.gateway)}`);
+  if (r.gateway !== 0) {
+    const other = isKey6(r.gateway) !== isKey6(r.network);
+    words.push(`via ${other ? "inet6 " : ""}${formatIp(r.gateway)}`);
+  }
   if (r.dev !== null) words.push(`dev ${r.dev.name}`);
   if (r.onlink) words.push("onlink");
   if (r.metric !== 0) words.push(`metric ${r.metric}`);
@@ -73,4 +76,9 @@ export class Dst {
     this.mtu = mtu;
     this.gen = gen;
   }
+}
+
+/** The next hop as one of the packet's own family: the destination itself where a gateway is of the other (rt_nexthop). */
+export function sameFamilyHop(dst: Dst): Ipv4Addr {
+  return isKey6(dst.nextHop) === isKey6(dst.address) ? dst.nextHop : dst.address;
 }

@@ -4,7 +4,7 @@
  */
 import type { NetDev } from "../dev/netdev.ts";
 import type { Dst } from "../fib/route.ts";
-import { formatRoute } from "../fib/route.ts";
+import { formatRoute, sameFamilyHop } from "../fib/route.ts";
 import { Neigh, NUD_NOARP, neighFor, neighOutput } from "../neigh/neigh.ts";
 import { NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING } from "../netfilter/hooks.ts";
 import type { NetNs } from "../netns/netns.ts";
@@ -33,7 +33,7 @@ export function sourceFor(dst: Dst): Ipv4Addr | 0 {
   if (route === null) return 0;
   if (route.src !== 0) return route.src;
   if (dst.type === "local") return dst.address;
-  return dst.dev === null ? 0 : addressFor(dst.dev, dst.nextHop);
+  return dst.dev === null ? 0 : addressFor(dst.dev, sameFamilyHop(dst));
 }
 
 /**

@@ -7,7 +7,7 @@ import type { Skb } from "../skb/skb.ts";
 import { setU16, u32 } from "../wire/bytes.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
-import { type IpKey, key6, key6At, octets6 } from "../wire/ip-key.ts";
+import { type IpKey, isLinkLocal6, key6, key6At, octets6 } from "../wire/ip-key.ts";
 import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { type Ipv6Addr, ipv6Of } from "../wire/ipv6-addr.ts";
@@ -32,11 +32,13 @@ export function multicastMac(address: Ipv6Addr): Mac {
 /** Asks for `target`: all who could have it, or the MAC that was right before. `cause` is a packet that waits. */
 export function solicit(ns: NetNs, dev: NetDev, target: IpKey, unicast: Mac | null, cause: Skb | null): void {
   let source: IpKey | 0 = 0;
-  if (cause !== null) {
+  // a packet of IPv4 may wait, too
+  if (cause !== null && cause.protocol === ethernet.ETH_P_IPV6) {
     const src = key6At(cause.buf, cause.network + ipv6.SRC);
     if (ns.fib.isLocal(src)) source = src;
   }
-  if (source === 0) source = addressFor6(dev, target);
+  // Linux asks for others from the link-local address, and not at all without one; here any address will do then
+  if (source === 0) source = dev.addrs6.find((a) => isLinkLocal6(a.address))?.address ?? addressFor6(dev, target);
   if (source === 0) return;
   const to = unicast === null ? solicitedNode(target) : octets6(target);
   const mac = unicast ?? multicastMac(to);

@@ -93,7 +93,7 @@ function resolve(ns: NetNs, op: RouteOp, network: Ipv4Addr, len: number, table: 
     throw new NetlinkError("ENODEV", `route ${op.dst}: neither a device nor a gateway`);
   if (dev !== null && !dev.up) throw new NetlinkError("ENETDOWN", `route ${op.dst}: ${dev.name} is down`);
   if (gateway !== 0) {
-    if (isKey6(gateway) !== isKey6(network))
+    if (isKey6(network) && !isKey6(gateway))
       throw new NetlinkError("EINVAL", `route ${op.dst}: gateway ${op.via} is of the other family`);
     if (ns.fib.isLocal(gateway))
       throw new NetlinkError("EINVAL", `route ${op.dst}: gateway ${op.via} is an address of this host`);

@@ -21,6 +21,7 @@ import { DropReason } from "../wire/drop-reason.ts";
 import { ETH_P_IPV6 } from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
+import { isKey6 } from "../wire/ip-key.ts";
 import * as ipv4 from "../wire/ipv4.ts";
 import type { Mac } from "../wire/mac-addr.ts";
 import { type Handlers, NetNs, type PacketHandler } from "./netns.ts";
@@ -48,7 +49,8 @@ function linkFailure(ns: NetNs, skb: Skb): void {
   const six = skb.protocol === ETH_P_IPV6;
   if (six) icmp6Send(ns, skb, icmpv6.DEST_UNREACH, icmpv6.ADDR_UNREACH, 0);
   else icmpSend(ns, skb, icmpv4.DEST_UNREACH, icmpv4.HOST_UNREACH, 0);
-  drop(ns, skb, DropReason.NEIGH_FAILED, six ? "nobody answered the solicitation" : "nobody answered ARP");
+  const solicited = six || (skb.dst !== null && isKey6(skb.dst.nextHop));
+  drop(ns, skb, DropReason.NEIGH_FAILED, skb.trace && `nobody answered ${solicited ? "the solicitation" : "ARP"}`);
 }
 
 /** Answers what a rule rejects, unless its checksum is wrong: its sender cannot be who it says. */

@@ -50,7 +50,9 @@ function script(op: RtnlOp, name: (netns: string) => string): string[] {
       const words = [
         op.type ?? "",
         op.dst,
-        option("via", op.via),
+        op.via?.includes(":") === true && !op.dst.includes(":") && op.dst !== "default"
+          ? `via inet6 ${op.via}`
+          : option("via", op.via),
         option("dev", op.dev),
         option("src", op.src),
         option("metric", op.metric),

@@ -1,4 +1,5 @@
 /** MASQUERADE (nf_nat_masquerade.c): the address of the interface that the packet leaves by. */
+import { sameFamilyHop } from "../../fib/route.ts";
 import { addressFor, addressFor6 } from "../../netns/select-address.ts";
 import { type IpKey, isKey6 } from "../../wire/ip-key.ts";
 import { NF_ACCEPT, NF_DROP, NF_INET_POST_ROUTING } from "../hooks.ts";
@@ -29,7 +30,9 @@ export const masqueradeTarget: TargetModule<MasqueradeTarget> = {
     if (conn === null || out === null) return CONTINUE;
     // DHCP and the like speak from no address yet.
     if (p.src === 0) return NF_ACCEPT;
-    const address = isKey6(p.src) ? addressFor6(out, p.dst as IpKey) : addressFor(out, p.skb.dst?.nextHop ?? 0);
+    const address = isKey6(p.src)
+      ? addressFor6(out, p.dst as IpKey)
+      : addressFor(out, p.skb.dst === null ? 0 : sameFamilyHop(p.skb.dst));
     if (address === 0) return NF_DROP;
     conn.masqIfindex = out.ifindex;
     p.nat.setup(conn, { ...t.range, addrs: { min: address | 0, max: address | 0 } }, MANIP_SRC);

@@ -247,9 +247,14 @@ function placed(cause: ClusterError, origins: ReadonlyMap<string, Origin>): Inpu
   const key = object === null ? "" : `${object.kind}/${object.metadata.namespace ?? ""}/${object.metadata.name}`;
   const origin = origins.get(key);
   const file = origin?.file ?? "settings";
-  const field = path.length === 0 ? (object === null ? cause.reason : object.kind) : formatPath(path);
+  // a Node that no manifest gives has its CIDR by the setting
+  const bySetting = origin === undefined && object?.kind === "Node" && cause.reason === "CidrExhausted";
+  const whole = object === null ? cause.reason : object.kind;
+  const field = bySetting ? "clusterCidr" : path.length === 0 ? whole : formatPath(path);
   const line = origin?.lineOf(path) ?? 0;
-  return new InputError({ file, line, field, found: cause.message, expected: EXPECTED[cause.reason] }, { cause });
+  const found =
+    object === null || path.length === 0 ? cause.message : `${object.kind} ${keyOf(object)}: ${cause.detail}`;
+  return new InputError({ file, line, field, found, expected: EXPECTED[cause.reason] }, { cause });
 }
 
 const EXPECTED: Readonly<Record<ClusterError["reason"], string>> = {

@@ -18,6 +18,8 @@ export class ClusterError extends Error {
   /** The object and field it is about, where there is one: its origin has the line. */
   readonly object: KubeObject | null;
   readonly path: Path;
+  /** The message without them. */
+  readonly detail: string;
   constructor(reason: ClusterErrorReason, message: string, object: KubeObject | null = null, path: Path = []) {
     super(
       object === null
@@ -27,5 +29,6 @@ export class ClusterError extends Error {
     this.reason = reason;
     this.object = object;
     this.path = path;
+    this.detail = message;
   }
 }

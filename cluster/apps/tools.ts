@@ -6,7 +6,7 @@ import { formatIp, type IpKey, isKey6, parseIp } from "../../dataplane/wire/ip-k
 import { type Family, parseIp as parseApiIp } from "../api/ip.ts";
 import type { ResolvConf } from "../dns/resolv-conf.ts";
 import { reverseName } from "../dns/zone.ts";
-import { familiesHere, resolve, resolveReverse } from "./dns-client.ts";
+import { familiesHere, type Resolution, resolve, resolveReverse } from "./dns-client.ts";
 import { fetchHttp, type HttpOutcome } from "./http-client.ts";
 
 export type ToolResult = { readonly stdout: string; readonly stderr: string; readonly exitCode: number };
@@ -31,14 +31,26 @@ export function runTool(ns: NetNs, argv: readonly string[], conf: ResolvConf): T
   }
 }
 
+/** Why there is none: an address of the family that the options -4 and -6 leave out, or what the nameserver said. */
+type NoAddress = "FAMILY" | Exclude<Resolution, { ok: true }>["code"];
+
 /** The addresses to talk to, the best first: of the families that the options -4 and -6 leave. */
-function addressesOf(ns: NetNs, host: string, conf: ResolvConf, { values }: Parsed): readonly IpKey[] {
+function addressesOf(ns: NetNs, host: string, conf: ResolvConf, { values }: Parsed): readonly IpKey[] | NoAddress {
   const families: readonly Family[] = values.has("-4") ? [4] : values.has("-6") ? [6] : familiesHere(ns);
   const literal = parseIp(host);
-  if (literal !== undefined) return values.has(isKey6(literal) ? "-4" : "-6") ? [] : [literal];
+  if (literal !== undefined) return values.has(isKey6(literal) ? "-4" : "-6") ? "FAMILY" : [literal];
   const found = resolve(ns, host, conf, families);
-  return found.ok ? found.addresses.flatMap((text) => parseIp(text) ?? []) : [];
+  return found.ok ? found.addresses.flatMap((text) => parseIp(text) ?? []) : found.code;
 }
+
+/** As gai_strerror says it. */
+const NO_ADDRESS: Readonly<Record<NoAddress, string>> = {
+  FAMILY: "Address family for hostname not supported",
+  NODATA: "No address associated with hostname",
+  NXDOMAIN: "Name or service not known",
+  SERVFAIL: "Temporary failure in name resolution",
+  ETIMEDOUT: "Temporary failure in name resolution",
+};
 
 /** From the first address that lets us connect; what the last one said where none does. */
 function fetchFrom(ns: NetNs, addresses: readonly IpKey[], { port, host, path }: Url): HttpOutcome {
@@ -80,8 +92,12 @@ function ping(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   const host = rest[0];
   if (bad !== null || host === undefined)
     return usage("ping", bad === null ? "no destination" : `unknown option ${bad}`);
-  const [target] = addressesOf(ns, host, conf, parsed);
-  if (target === undefined) return { stdout: "", stderr: `ping: ${host}: Name or service not known\n`, exitCode: 2 };
+  const addresses = addressesOf(ns, host, conf, parsed);
+  const target = addresses[0];
+  if (typeof addresses === "string" || typeof target !== "number") {
+    const why = NO_ADDRESS[typeof addresses === "string" ? addresses : "NODATA"];
+    return { stdout: "", stderr: `ping: ${host}: ${why}\n`, exitCode: 2 };
+  }
   const count = Math.max(1, Math.min(1000, Number(values.get("-c") ?? 4)));
   const size = Math.max(0, Math.min(65507, Number(values.get("-s") ?? 56)));
   const ttl = Number(values.get("-t") ?? 64);
@@ -172,7 +188,7 @@ function curl(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   if (url === null)
     return { stdout: "", stderr: "curl: (3) URL rejected: only http://HOST[:PORT][/PATH] is emulated\n", exitCode: 3 };
   const addresses = addressesOf(ns, withoutBrackets(url.host), conf, parsed);
-  if (addresses.length === 0) {
+  if (typeof addresses === "string") {
     return { stdout: "", stderr: `curl: (6) Could not resolve host: ${url.host}\n`, exitCode: 6 };
   }
   const got = fetchFrom(ns, addresses, url);
@@ -199,7 +215,7 @@ function wget(ns: NetNs, args: readonly string[], conf: ResolvConf): ToolResult 
   const url = parseUrl(rest.find((word) => word !== "-") ?? "");
   if (url === null) return usage("wget", "only http://HOST[:PORT][/PATH] is emulated");
   const addresses = addressesOf(ns, withoutBrackets(url.host), conf, parsed);
-  if (addresses.length === 0) return { stdout: "", stderr: `wget: bad address '${url.host}'\n`, exitCode: 1 };
+  if (typeof addresses === "string") return { stdout: "", stderr: `wget: bad address '${url.host}'\n`, exitCode: 1 };
   const got = fetchFrom(ns, addresses.slice(0, 1), url);
   if (!got.ok) {
     const text = got.error === "ETIMEDOUT" ? "download timed out" : `can't connect to remote host: ${got.error}`;

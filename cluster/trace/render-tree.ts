@@ -21,7 +21,8 @@ export function renderTree(result: TraceResult, title: string, paint: Paint = PL
     lines.push("", paint.bold("reply"));
     renderHops(lines, result.reply.hops, paint);
   }
-  lines.push("", ...verdictLines(result, paint));
+  if (lines.at(-1) !== "") lines.push("");
+  lines.push(...verdictLines(result, paint));
   return `${lines.join("\n")}\n`;
 }
 

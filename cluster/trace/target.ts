@@ -13,7 +13,13 @@ export type Target =
       /** A number or a port's name; "" if none was given. */
       readonly port: string;
     }
-  | { readonly type: "address"; readonly address: string; readonly port: string }
+  | {
+      readonly type: "address";
+      readonly address: string;
+      readonly port: string;
+      /** How one would write the address and the port that it may have been meant for: "fd00::1:53" is both. */
+      readonly or?: string;
+    }
   | { readonly type: "name"; readonly name: string; readonly port: string }
   | { readonly type: "external"; readonly port: string };
 
@@ -52,7 +58,11 @@ export function parseTarget(text: string, argument: string, namespace: string): 
     new InputError({ file: "command line", line: 0, field: argument, found, expected });
   // An IPv6 address has colons of its own, unless brackets hold them.
   const bare = parseIp(text.replace(/^\[(.*)\]$/, "$1"));
-  if (bare !== undefined && isKey6(bare)) return { type: "address", address: formatIp(bare), port: "" };
+  if (bare !== undefined && isKey6(bare)) {
+    const [, shorter = "", last = ""] = /^([^[]*):([0-9]{1,5})$/.exec(text) ?? [];
+    const or = parseIp(shorter) === undefined ? {} : { or: `[${shorter}]:${last}` };
+    return { type: "address", address: formatIp(bare), port: "", ...or };
+  }
   const colon = text.lastIndexOf(":");
   const head = colon < 0 ? text : text.slice(0, colon);
   const port = colon < 0 ? "" : text.slice(colon + 1);

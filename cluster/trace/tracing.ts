@@ -3,7 +3,7 @@ import type { NetNs } from "../../dataplane/netns/netns.ts";
 import { ANY } from "../../dataplane/sock/port-table.ts";
 import { TcpListener } from "../../dataplane/sock/tcp.ts";
 import { UdpSocket } from "../../dataplane/sock/udp.ts";
-import { formatIp, type IpKey, ipKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
+import { formatIp, formatIpPort, type IpKey, ipKey, isKey6, parseIp } from "../../dataplane/wire/ip-key.ts";
 import { canonicalIp, type Family, familyOf } from "../api/ip.ts";
 import type { KubeObject, matchesSelector } from "../api/meta.ts";
 import { type Pod, podIps } from "../api/pod.ts";
@@ -97,8 +97,18 @@ export class Tracing {
     this.#traced = true;
     const target = this.destination(to, place, { ...options, namespace });
     const head = (title: string): string => `${titleOf(place.end)} → ${title}   ${options.title ?? ""}`.trimEnd();
-    if ("code" in target) return { result: unresolved(to, place.end, target), title: head(target.title), pcapng: null };
+    if ("code" in target) {
+      const flow = `${place.end.ip} → ${to}`;
+      return { result: unsent(flow, place.end, target), title: head(target.title), pcapng: null };
+    }
     const { protocol, address, port } = target;
+    const family = isKey6(address) ? 6 : 4;
+    if (!place.ips.some((ip) => familyOf(ip) === family)) {
+      const text = `${titleOf(place.end)} has no IPv${family} address, only ${place.ips.join(" and ")}`;
+      const flow = `to ${port === 0 ? formatIp(address) : formatIpPort(address, port)}`;
+      const reason = { code: "ENETUNREACH", text, protocol };
+      return { result: unsent(flow, place.end, reason), title: head(target.title), pcapng: null };
+    }
     const stop = this.listenOutside(target);
     try {
       const { size, ttl, dontFragment } = options;
@@ -148,6 +158,7 @@ export class Tracing {
         return this.#plain(CLIENTS[asked.family ?? primary], target.port, "external", asked.protocol);
       }
       case "address":
+        this.#mustBeMeant(target, text);
         this.#ofFamily([target.address], asked, text);
         return this.#plain(target.address, target.port, this.#titleOfAddress(target.address), asked.protocol);
       case "name":
@@ -155,6 +166,12 @@ export class Tracing {
       case "object":
         return this.#object(target, text, asked);
     }
+  }
+
+  /** An address that could be a shorter one and a port is taken for one only where somebody here has it. */
+  #mustBeMeant({ address, or }: Target & { type: "address" }, text: string): void {
+    if (or !== undefined && this.#titleOfAddress(address) === address)
+      throw this.#unknown("TO", text, `${or} for a port, or [${text}] for the address`);
   }
 
   /** The address of the family that is asked for, the first if none is. */
@@ -377,10 +394,10 @@ function endTowards({ end, ips }: Place, address: IpKey): Endpoint {
   return { ...end, ip: ips.find((ip) => familyOf(ip) === family) ?? end.ip };
 }
 
-/** A name that has no address sends nothing. */
-function unresolved(to: string, source: Endpoint, { code, text, protocol }: Unresolved): TraceResult {
+/** Nothing is sent to a name that has no address, or from where there is no address to send from. */
+function unsent(flow: string, source: Endpoint, { code, text, protocol }: Omit<Unresolved, "title">): TraceResult {
   return {
-    flow: `${protocol.toUpperCase()} ${source.ip} → ${to}`,
+    flow: `${protocol.toUpperCase()} ${flow}`,
     verdict: "dropped",
     reason: { code, text, hop: 0 },
     source,

@@ -56,6 +56,34 @@ describe("podwire trace -o json", () => {
   });
 });
 
+describe("ends of the wrong family", () => {
+  it("an IPv6 address with a port and without brackets is asked what it is", () => {
+    const run = podwire(["trace", "deploy/frontend", "fd00::1:53", ...SHOP]);
+    expect(run.stderr).toBe(
+      "podwire: command line: TO: found fd00::1:53, expected [fd00::1]:53 for a port, or [fd00::1:53] for the address\n",
+    );
+    expect(run.code).toBe(2);
+  });
+
+  it("an IPv6 address is out of reach of a pod without one", () => {
+    const run = podwire(["trace", "deploy/frontend", "[fd00::1]:53", ...SHOP]);
+    const [title = "", empty, verdict] = run.stdout.split("\n");
+    expect(title).toMatch(/^TCP to \[fd00::1\]:53 {3}default\/frontend-\S+ → fd00::1 {3}flannel/);
+    expect(empty).toBe("");
+    expect(verdict).toMatch(/^✘ dropped, ENETUNREACH: default\/frontend-\S+ has no IPv6 address, only 10\.244\.1\.4$/);
+    expect(run.code).toBe(1);
+  });
+
+  it.each([
+    ["backend", "No address associated with hostname"],
+    ["nowhere", "Name or service not known"],
+    ["10.0.0.1", "Address family for hostname not supported"],
+  ])("ping -6 says of %s what ping says", (host, message) => {
+    const run = podwire(["exec", "deploy/frontend", ...SHOP, "--", "ping", "-6", host]);
+    expect([run.stderr, run.code]).toEqual([`ping: ${host}: ${message}\n`, 2]);
+  });
+});
+
 describe("exit codes", () => {
   it.each([
     [0, ["trace", "deploy/frontend", "svc/backend:80", ...SHOP, "--expect", "delivered"]],
@@ -150,7 +178,10 @@ describe("bad input", () => {
     ],
     ["10.244.0.0/16,fd00::/200", "command line: --cluster-cidr: found fd00::/200, expected a CIDR such as"],
     ["10.96.4.0/24", "serviceCidr: found 10.96.0.0/12, expected a CIDR apart from clusterCidr, 10.96.4.0/24"],
-    ["10.244.0.0/23", "no free /24 for it (2 of 2 in use)"],
+    [
+      "10.244.0.0/23",
+      "podwire: settings: clusterCidr: found Node node-3: cluster CIDR 10.244.0.0/23: no free /24 for it (2 of 2 in use)",
+    ],
   ])("pods in %s", (cidrs, message) => {
     const run = podwire(["trace", "node/node-1", "node/node-2", ...SHOP, "--cluster-cidr", cidrs]);
     expect(run.stderr).toContain(message);

@@ -218,6 +218,15 @@ describe("a dual-stack cluster", () => {
     }
   });
 
+  it("takes an address of somebody here as it is, though it could be a shorter one and a port", async () => {
+    const pods = { ...PODS, serviceCidr: "10.96.0.0/12,fd00:10:96::/108" };
+    const web = service("web", "selector: {app: b}, ipFamilies: [IPv6], clusterIP: 'fd00:10:96::1:53'");
+    const wide = await clusterOf(pods, `${ONE_FAMILY}\n---\n${web}`);
+    const { title } = await wide.trace("pod/a", "fd00:10:96::1:53", { protocol: "icmp" });
+    expect(title).toContain("Service default/web");
+    await expect(wide.trace("pod/a", "fd00:10:96::1:54")).rejects.toThrow(/expected \[fd00:10:96::1\]:54 for a port/);
+  });
+
   it("says which address is missing where a family is asked for that an end has not", async () => {
     await expect(cluster.trace("pod/a", "svc/six:web", { family: 4 })).rejects.toThrow(
       /TO: found svc\/six:web, which has fd00:10:96::\w+, expected an end with an IPv4 address/,

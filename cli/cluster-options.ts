@@ -20,6 +20,9 @@ export type ClusterFlags = {
   readonly proxyMode?: ProxyMode;
   readonly proxyConfig?: string;
   readonly clusterCidr?: string;
+  readonly nodeCidrMaskSize?: number;
+  readonly nodeCidrMaskSizeIpv4?: number;
+  readonly nodeCidrMaskSizeIpv6?: number;
   readonly serviceCidr?: string;
   readonly mtu?: number;
   readonly seed?: number;
@@ -42,6 +45,13 @@ export function withClusterOptions(command: Command): Command {
       "--cluster-cidr <cidrs>",
       "addresses of pods: one CIDR, or one a family with a comma (default: 10.244.0.0/16)",
     )
+    .option(
+      "--node-cidr-mask-size <length>",
+      "prefix length of what a node gets of it, in a cluster of one family (default: 24, or 64 of IPv6)",
+      integer(1, 128),
+    )
+    .option("--node-cidr-mask-size-ipv4 <length>", "the same of IPv4, also of two families", integer(1, 32))
+    .option("--node-cidr-mask-size-ipv6 <length>", "the same of IPv6", integer(1, 128))
     .option("--service-cidr <cidrs>", "addresses of Services, in the same words (default: 10.96.0.0/12)")
     .option("--mtu <octets>", "MTU of the underlay (default: 1500)", integer(576, 65535))
     .option("--seed <number>", "seed of everything random (default: 1)", integer(0, 2 ** 32 - 1))
@@ -99,11 +109,15 @@ function readText(file: string, expected: string): string {
 
 function pick(from: Settings | ClusterFlags): Omit<ClusterOptions, "sources" | "progress" | "proxyConfig"> {
   const { nodes, network, proxyMode, clusterCidr, serviceCidr, mtu, seed } = from;
+  const { nodeCidrMaskSize, nodeCidrMaskSizeIpv4, nodeCidrMaskSizeIpv6 } = from;
   return {
     ...(nodes === undefined ? {} : { nodes }),
     ...(network === undefined ? {} : { network }),
     ...(proxyMode === undefined ? {} : { proxyMode }),
     ...(clusterCidr === undefined ? {} : { clusterCidr }),
+    ...(nodeCidrMaskSize === undefined ? {} : { nodeCidrMaskSize }),
+    ...(nodeCidrMaskSizeIpv4 === undefined ? {} : { nodeCidrMaskSizeIpv4 }),
+    ...(nodeCidrMaskSizeIpv6 === undefined ? {} : { nodeCidrMaskSizeIpv6 }),
     ...(serviceCidr === undefined ? {} : { serviceCidr }),
     ...(mtu === undefined ? {} : { mtu }),
     ...(seed === undefined ? {} : { seed }),
@@ -117,6 +131,9 @@ const SETTINGS: Readonly<Record<string, { readonly ok: (value: unknown) => boole
   proxyMode: { ok: (v) => PROXY_MODES.includes(v as ProxyMode), expected: `one of ${PROXY_MODES.join(", ")}` },
   proxyConfig: { ok: (v) => typeof v === "string", expected: "the path of a KubeProxyConfiguration" },
   clusterCidr: { ok: isCidrPair, expected: "one CIDR, or one of each family with a comma" },
+  nodeCidrMaskSize: { ok: isInt(1, 128), expected: "a whole number from 1 to 128" },
+  nodeCidrMaskSizeIpv4: { ok: isInt(1, 32), expected: "a whole number from 1 to 32" },
+  nodeCidrMaskSizeIpv6: { ok: isInt(1, 128), expected: "a whole number from 1 to 128" },
   serviceCidr: { ok: isCidrPair, expected: "one CIDR, or one of each family with a comma" },
   mtu: { ok: isInt(576, 65535), expected: "a whole number from 576 to 65535" },
   seed: { ok: isInt(0, 2 ** 32 - 1), expected: "a whole number from 0 to 4294967295" },

@@ -28,7 +28,7 @@ import { InputError, type InputIssue } from "./manifests/input-error.ts";
 import { loadManifests, type Origin } from "./manifests/load.ts";
 import type { Source } from "./manifests/sources.ts";
 import { addressPlan } from "./node/address-plan.ts";
-import { type CidrPair, checkNetworks, familiesOf, parseCidrPair } from "./node/cidr-settings.ts";
+import { type CidrPair, checkNetworks, familiesOf, nodeMaskSizes, parseCidrPair } from "./node/cidr-settings.ts";
 import { conflistOf, FLANNEL_BACKENDS, type Network } from "./node/conflists.ts";
 import { EmulatedNode } from "./node/emulated-node.ts";
 import { LOAD_BALANCER_CIDRS, LoadBalancer } from "./node/load-balancer.ts";
@@ -58,6 +58,11 @@ export type ClusterOptions = {
   readonly seed?: number;
   /** Where pods get their addresses: "10.244.0.0/16", or one CIDR of each family with a comma, primary first. */
   readonly clusterCidr?: string;
+  /** Prefix length of what each node gets of it, in a cluster of one family; 24, or 64 of IPv6. */
+  readonly nodeCidrMaskSize?: number;
+  /** The same of either family, also of two. */
+  readonly nodeCidrMaskSizeIpv4?: number;
+  readonly nodeCidrMaskSizeIpv6?: number;
   /** Where Services get them, in the same words; "10.96.0.0/12". */
   readonly serviceCidr?: string;
   /** Where addresses of load balancers come from, in the same words; "198.51.100.128/25,2001:db8:1b::/112". */
@@ -109,7 +114,8 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
     origins.set(`${object.kind}/${object.metadata.namespace ?? ""}/${object.metadata.name}`, origin);
   const given = objects.map((o) => o.object).filter((o): o is Node => o.kind === "Node");
   const plan = addressPlan(given, options.nodes, families);
-  checkNetworks(clusterCidrs, serviceCidrs, plan.networks);
+  const masks = nodeMaskSizes(options, clusterCidrs);
+  checkNetworks(clusterCidrs, serviceCidrs, plan.networks, masks);
   checkProxyMode(proxyMode, serviceCidrs);
   const world = new World(seed);
   const underlay = new Underlay(world, { delay: options.delay ?? 0.05 });
@@ -160,6 +166,7 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   const standard = standardControllers(store, {
     serviceCidr: serviceCidrs,
     clusterCidr: clusterCidrs,
+    nodeMaskSizes: masks,
     seed,
     loadBalancerCidr:
       options.loadBalancerCidr === undefined

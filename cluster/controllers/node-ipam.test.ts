@@ -43,7 +43,7 @@ describe("pod CIDRs of nodes", () => {
   it.each([
     ["10.244.0.0/16", 15, "cluster CIDR 10.244.0.0/16: holds no block of /15 for a node"],
     ["10.244.0.0/33", 24, "cluster CIDR 10.244.0.0/33: not a CIDR"],
-  ])("refuse the setting %s with blocks of /%i", async (cidr, nodeMaskSize, message) => {
-    await expect(testCluster([], "", { clusterCidrs: [cidr], nodeMaskSize })).rejects.toThrow(message);
+  ])("refuse the setting %s with blocks of /%i", async (cidr, size, message) => {
+    await expect(testCluster([], "", { clusterCidrs: [cidr], nodeMaskSizes: { 4: size } })).rejects.toThrow(message);
   });
 });

@@ -3,18 +3,21 @@
  * asks for itself is kept. Nodes get the second block first: the first one is used last.
  */
 import { ClusterError } from "../api/cluster-error.ts";
-import { type Cidr, formatCidr, overlaps, parseCidr, WIDTH } from "../api/ip.ts";
+import { type Cidr, type Family, formatCidr, overlaps, parseCidr, WIDTH } from "../api/ip.ts";
 import { type Node, podCidrs } from "../api/node.ts";
 import type { Controller } from "../client/manager.ts";
 import { compareNames } from "../scheduler/scheduler.ts";
 import type { Kind, Store, WatchEvent } from "../store/store.ts";
 
+/** The prefix length of what a node gets, of each family. */
+export type NodeMaskSizes = Readonly<Partial<Record<Family, number>>>;
+/** Unless settings say otherwise. */
+export const NODE_MASK_SIZES: Readonly<Record<Family, number>> = { 4: 24, 6: 64 };
+
 export type NodeIpamSettings = {
   /** One CIDR, or one of each family. */
   readonly clusterCidrs: readonly string[];
-  /** Prefix length of a node's block; 24 and 64 unless given. */
-  readonly nodeMaskSize?: number;
-  readonly nodeMaskSizeV6?: number;
+  readonly nodeMaskSizes?: NodeMaskSizes;
 };
 
 type Pool = { readonly cidr: Cidr; readonly text: string; readonly bits: number; readonly blocks: number };
@@ -68,10 +71,7 @@ export class NodeIpamController implements Controller {
 function poolOf(text: string, settings: NodeIpamSettings): Pool {
   const cidr = parseCidr(text);
   if (cidr === null) throw new ClusterError("CidrInvalid", `cluster CIDR ${text}: not a CIDR`);
-  const bits =
-    cidr.family === 4
-      ? (settings.nodeMaskSize ?? Math.max(24, cidr.bits))
-      : (settings.nodeMaskSizeV6 ?? Math.max(64, cidr.bits));
+  const bits = settings.nodeMaskSizes?.[cidr.family] ?? Math.max(NODE_MASK_SIZES[cidr.family], cidr.bits);
   if (bits < cidr.bits || bits > WIDTH[cidr.family])
     throw new ClusterError("CidrInvalid", `cluster CIDR ${text}: holds no block of /${bits} for a node`);
   return { cidr, text, bits, blocks: Math.min(2 ** (bits - cidr.bits), 65536) };

@@ -9,7 +9,7 @@ import { EndpointSliceController } from "./endpoint-slice.ts";
 import { GarbageController } from "./garbage.ts";
 import { JobController } from "./job.ts";
 import { NamespaceController } from "./namespace.ts";
-import { NodeIpamController } from "./node-ipam.ts";
+import { NodeIpamController, type NodeMaskSizes } from "./node-ipam.ts";
 import { ReplicaSetController } from "./replica-set.ts";
 import { ServiceController } from "./service.ts";
 import { StatefulSetController } from "./stateful-set.ts";
@@ -20,7 +20,7 @@ export type ControllerSettings = {
   readonly clusterCidr: string | readonly string[];
   /** Names and addresses that are drawn depend on it, and on the objects they are for. */
   readonly seed: number;
-  readonly nodeMaskSize?: number;
+  readonly nodeMaskSizes?: NodeMaskSizes;
   readonly nodePortRange?: readonly [first: number, last: number];
   readonly loadBalancerCidr?: string | readonly string[];
 };
@@ -32,13 +32,13 @@ export function saltOf(seed: number): number {
 
 /** Throws ClusterError for settings that cannot be. */
 export function standardControllers(store: Store, settings: ControllerSettings): readonly Controller[] {
-  const { seed, nodeMaskSize, nodePortRange, loadBalancerCidr } = settings;
+  const { seed, nodeMaskSizes, nodePortRange, loadBalancerCidr } = settings;
   const salt = saltOf(seed);
   return [
     new NamespaceController(store),
     new NodeIpamController(store, {
       clusterCidrs: listOf(settings.clusterCidr),
-      ...(nodeMaskSize === undefined ? {} : { nodeMaskSize }),
+      ...(nodeMaskSizes === undefined ? {} : { nodeMaskSizes }),
     }),
     new ServiceController(store, salt, {
       serviceCidrs: listOf(settings.serviceCidr),

@@ -6,6 +6,7 @@ import { type Controller, Manager } from "../client/manager.ts";
 import { loadManifests } from "../manifests/load.ts";
 import type { Store } from "../store/store.ts";
 import { MemoryStore } from "../store/store-memory.ts";
+import type { NodeMaskSizes } from "./node-ipam.ts";
 import type { ServiceSettings } from "./service.ts";
 import { standardControllers } from "./standard.ts";
 
@@ -16,7 +17,7 @@ export async function testCluster(
   yaml: string = "",
   settings: Partial<ServiceSettings> & {
     readonly clusterCidrs?: readonly string[];
-    readonly nodeMaskSize?: number;
+    readonly nodeMaskSizes?: NodeMaskSizes;
   } = {},
 ): Promise<TestCluster> {
   const store = new MemoryStore({ now: () => 0 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { parseCidr } from "../api/ip.ts";
-import { checkNetworks, familiesOf, parseCidrPair } from "./cidr-settings.ts";
+import { checkNetworks, familiesOf, nodeMaskSizes, parseCidrPair } from "./cidr-settings.ts";
 
 describe("CIDR settings", () => {
   it("are one CIDR, or one of each family, the first the primary one", () => {
@@ -28,6 +28,35 @@ describe("CIDR settings", () => {
     expect(() => parseCidrPair(text, "clusterCidr")).toThrow(message);
   });
 
+  const BOTH = ["10.244.0.0/16", "fd00:10:244::/56"];
+  it.each([
+    [{}, BOTH, {}],
+    [{ nodeCidrMaskSize: 26 }, ["10.244.0.0/16"], { 4: 26 }],
+    [{ nodeCidrMaskSize: 80 }, ["fd00:10:244::/64"], { 6: 80 }],
+    [{ nodeCidrMaskSizeIpv4: 26 }, ["10.244.0.0/16"], { 4: 26 }],
+    [{ nodeCidrMaskSizeIpv4: 26, nodeCidrMaskSizeIpv6: 72 }, BOTH, { 4: 26, 6: 72 }],
+  ])("give nodes of %j out of %j blocks of %j", (settings, pods, sizes) => {
+    expect(nodeMaskSizes(settings, pods)).toEqual(sizes);
+    expect(() => checkNetworks(pods, [], [], sizes)).not.toThrow();
+  });
+
+  it.each([
+    [{ nodeCidrMaskSize: 26 }, BOTH, "nodeCidrMaskSize: found /26, expected nodeCidrMaskSizeIpv4 and"],
+    [{ nodeCidrMaskSize: 26, nodeCidrMaskSizeIpv4: 26 }, ["10.244.0.0/16"], "nodeCidrMaskSize: found /26, expected"],
+    [{ nodeCidrMaskSize: 15 }, ["10.244.0.0/16"], "a size from /16, that of clusterCidr 10.244.0.0/16, to /30"],
+    [{ nodeCidrMaskSizeIpv4: 31 }, ["10.244.0.0/16"], "nodeCidrMaskSizeIpv4: found /31, expected a size from /16"],
+    [{ nodeCidrMaskSizeIpv6: 127 }, BOTH, "nodeCidrMaskSizeIpv6: found /127, expected a size from /56"],
+    [{ nodeCidrMaskSizeIpv6: 72 }, ["10.244.0.0/16"], "found /72, expected no size: clusterCidr has no IPv6"],
+  ])("refuse blocks of %j out of %j", (settings, pods, message) => {
+    expect(() => nodeMaskSizes(settings, pods)).toThrow(message);
+  });
+
+  it("refuse an IPv6 CIDR of more than 16 bits of nodes", () => {
+    expect(() => checkNetworks(["fd00:10:244::/56"], [], [], { 6: 80 })).toThrow(
+      "clusterCidr: found fd00:10:244::/56, expected an IPv6 CIDR of /64 to /80, each node gets a /80 of it",
+    );
+  });
+
   it.each([
     [["10.244.0.0/16"], ["fd00:96::/112"], "serviceCidr: found fd00:96::/112, expected a family that clusterCidr has"],
     [["10.244.0.0/16"], ["10.244.8.0/24"], "serviceCidr: found 10.244.8.0/24, expected a CIDR apart from clusterCidr"],
@@ -40,6 +69,6 @@ describe("CIDR settings", () => {
     [["fd00:1::/56"], ["fd00:96::/125"], "serviceCidr: found fd00:96::/125, expected a CIDR of /124 at least"],
   ])("of pods %j and Services %j do not go together", (pods, services, message) => {
     const nodes = ["192.168.0.0/24", "fd00:192:168::/64"].flatMap((text) => parseCidr(text) ?? []);
-    expect(() => checkNetworks(pods, services, nodes)).toThrow(message);
+    expect(() => checkNetworks(pods, services, nodes, {})).toThrow(message);
   });
 });

@@ -3,6 +3,7 @@
  * the primary one. Checked as a whole, with the network that the nodes are in.
  */
 import { type Cidr, contains, type Family, formatCidr, nth, overlaps, parseCidr, parseIp } from "../api/ip.ts";
+import { NODE_MASK_SIZES, type NodeMaskSizes } from "../controllers/node-ipam.ts";
 import { InputError } from "../manifests/input-error.ts";
 
 /** CIDRs by family, primary first; as text, in canonical form. */
@@ -11,9 +12,17 @@ export type CidrPair = readonly string[];
 const EXAMPLES = "10.244.0.0/16 or fd00:10:244::/56";
 /** kube-dns has the tenth address of the service CIDR. */
 const DNS_ADDRESS = 10;
-/** What a node gets, and the largest IPv6 range that kube-controller-manager divides (16 bits of nodes). */
-const NODE_BITS = 64;
-const LARGEST = 48;
+/** The smallest block: a gateway, a pod and the ends of the range. */
+const SMALLEST: Readonly<Record<Family, number>> = { 4: 30, 6: 126 };
+/** kube-controller-manager divides no IPv6 CIDR into more than 16 bits of nodes. */
+const MOST_NODES = 16;
+
+/** As kube-controller-manager names them: of a cluster of one family, and of either. */
+export type NodeMaskSettings = {
+  readonly nodeCidrMaskSize?: number;
+  readonly nodeCidrMaskSizeIpv4?: number;
+  readonly nodeCidrMaskSizeIpv6?: number;
+};
 
 /** Throws InputError naming the setting. */
 export function parseCidrPair(text: string, field: string, file: string = "settings"): CidrPair {
@@ -34,7 +43,12 @@ export function familiesOf(pair: CidrPair): readonly Family[] {
 }
 
 /** Services can have no family that pods have not, and no address may be in two networks. Throws InputError. */
-export function checkNetworks(clusterCidrs: CidrPair, serviceCidrs: CidrPair, nodes: readonly Cidr[]): void {
+export function checkNetworks(
+  clusterCidrs: CidrPair,
+  serviceCidrs: CidrPair,
+  nodes: readonly Cidr[],
+  masks: NodeMaskSizes,
+): void {
   for (const text of serviceCidrs) {
     const cidr = cidrOf(text);
     const missing = !familiesOf(clusterCidrs).includes(cidr.family);
@@ -45,11 +59,12 @@ export function checkNetworks(clusterCidrs: CidrPair, serviceCidrs: CidrPair, no
   }
   for (const text of clusterCidrs) {
     const { family, bits } = cidrOf(text);
-    if (family === 6 && (bits < LARGEST || bits > NODE_BITS))
+    const node = masks[family] ?? NODE_MASK_SIZES[family];
+    if (family === 6 && (bits < node - MOST_NODES || bits > node))
       throw refused(
         "clusterCidr",
         text,
-        `an IPv6 CIDR of /${LARGEST} to /${NODE_BITS}, each node gets a /${NODE_BITS} of it`,
+        `an IPv6 CIDR of /${node - MOST_NODES} to /${node}, each node gets a /${node} of it`,
       );
   }
   const all: [string, Cidr][] = [
@@ -61,6 +76,34 @@ export function checkNetworks(clusterCidrs: CidrPair, serviceCidrs: CidrPair, no
     for (const [other, taken] of all.slice(0, i))
       if (overlaps(cidr, taken))
         throw refused(field, formatCidr(cidr), `a CIDR apart from ${other}, ${formatCidr(taken)}`);
+}
+
+/** The sizes that settings ask for, each for a family that pods have. Throws InputError. */
+export function nodeMaskSizes(settings: NodeMaskSettings, clusterCidrs: CidrPair): NodeMaskSizes {
+  const { nodeCidrMaskSize: any, nodeCidrMaskSizeIpv4: four, nodeCidrMaskSizeIpv6: six } = settings;
+  const families = familiesOf(clusterCidrs);
+  if (any !== undefined && (families.length > 1 || four !== undefined || six !== undefined))
+    throw refused(
+      "nodeCidrMaskSize",
+      `/${any}`,
+      "nodeCidrMaskSizeIpv4 and nodeCidrMaskSizeIpv6 instead, for two families",
+    );
+  const given = [
+    ["nodeCidrMaskSize", families[0], any],
+    ["nodeCidrMaskSizeIpv4", 4, four],
+    ["nodeCidrMaskSizeIpv6", 6, six],
+  ] as const;
+  const sizes: Partial<Record<Family, number>> = {};
+  for (const [field, family, size] of given) {
+    if (size === undefined || family === undefined) continue;
+    const cidr = clusterCidrs.map(cidrOf).find((c) => c.family === family);
+    if (cidr === undefined) throw refused(field, `/${size}`, `no size: clusterCidr has no IPv${family}`);
+    const [from, to] = [cidr.bits, SMALLEST[family]];
+    if (size < from || size > to)
+      throw refused(field, `/${size}`, `a size from /${from}, that of clusterCidr ${formatCidr(cidr)}, to /${to}`);
+    sizes[family] = size;
+  }
+  return sizes;
 }
 
 function cidrOf(text: string): Cidr {

@@ -190,6 +190,29 @@ describe("bad input", () => {
   });
 
   it.each([
+    [["--node-cidr-mask-size", "15"], "settings: nodeCidrMaskSize: found /15, expected a size from /16"],
+    [["--node-cidr-mask-size", "x"], "--node-cidr-mask-size <length>"],
+    [["--node-cidr-mask-size-ipv6", "72"], "settings: nodeCidrMaskSizeIpv6: found /72, expected no size"],
+  ])("nodes' shares of them: %j", (args, message) => {
+    const run = podwire(["trace", "node/node-1", "node/node-2", ...SHOP, ...args]);
+    expect(run.stderr).toContain(message);
+    expect(run.stderr.trimEnd().split("\n")).toHaveLength(1);
+    expect(run.code).toBe(2);
+  });
+
+  it("nodes' shares by the command line or by a settings file", () => {
+    const settings = file("masks.yaml", "nodeCidrMaskSizeIpv4: 25\n");
+    for (const args of [
+      ["--node-cidr-mask-size", "25"],
+      ["--config", settings],
+    ]) {
+      const run = podwire(["trace", "deploy/frontend", "pod/cart-0", ...SHOP, "--protocol", "icmp", ...args]);
+      expect(run.stdout).toMatch(/^ICMP 10\.244\.[01]\./);
+      expect(run.code).toBe(0);
+    }
+  });
+
+  it.each([
     [["--service-cidr", "10.96.0.0"], "command line: --service-cidr: found 10.96.0.0, expected a CIDR such as"],
     [["--cluster-cidr", "fd00:1::/56,fd00:2::/56"], "command line: --cluster-cidr: found fd00:1::/56,fd00:2::/56"],
     [["--node-address", "node-1"], "option --node-address: found node-1, expected an IP address"],

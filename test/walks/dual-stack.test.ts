@@ -79,6 +79,16 @@ describe("a dual-stack cluster", () => {
     expect(status?.hostIPs).toEqual([{ ip: "192.168.0.12" }, { ip: "fd00:192:168::12" }]);
   });
 
+  it("gives nodes blocks of the sizes that settings ask for, and wires pods in them", async () => {
+    const small = await clusterOf({ ...PODS, nodeCidrMaskSizeIpv4: 26, nodeCidrMaskSizeIpv6: 72 });
+    expect(small.store.get("Node", "", "node-2")?.spec?.podCIDRs).toEqual([
+      "10.244.0.128/26",
+      "fd00:10:244:0:200::/72",
+    ]);
+    for (const family of [4, 6] as const)
+      expect((await small.trace("pod/a", "pod/b:8080", { family })).result.verdict).toBe("delivered");
+  });
+
   it("tells a pod both of its addresses by the downward API", () => {
     const b = cluster.store.get("Pod", "default", "b");
     const [container] = b?.spec.containers ?? [];

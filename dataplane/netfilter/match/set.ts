@@ -5,6 +5,7 @@ import * as ipv4 from "../../wire/ipv4.ts";
 import type { Element, IpSet } from "../ipset.ts";
 import type { Options } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
+import { hasWholeHeader } from "../whole-header.ts";
 import type { MatchModule } from "./module.ts";
 
 /** One a dimension: which side of the packet. */
@@ -44,9 +45,10 @@ export function elementOf(set: IpSet, sides: Sides, p: NfPacket): Element | null
   return { service, len: widthOf(p.src), a: address(sides[0]), b: dimensions > 2 ? address(sides[2]) : 0 };
 }
 
+/** -1 where the header cannot be read whole (ip_set_getport.c). */
 function portOf(p: NfPacket, side: "src" | "dst"): number {
   const ported = p.proto === ipv4.PROTO_TCP || p.proto === ipv4.PROTO_UDP || p.proto === ipv4.PROTO_SCTP;
-  if (!ported || p.fragment !== 0 || p.end - p.transport < 4) return -1;
+  if (!ported || !hasWholeHeader(p)) return -1;
   return u16(p.b, p.transport + (side === "src" ? 0 : 2));
 }
 

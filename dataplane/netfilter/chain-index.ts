@@ -1,6 +1,6 @@
 /**
  * Which rules of a chain could match a packet, found by hash. A rule belongs to one group, by what it asks of the packet
- * exactly: addresses under a mask, protocol, ports, interfaces, bits of the mark. In each group the rules are chained by a
+ * exactly: addresses under a mask, networks of IPv6, protocol, ports, interfaces, bits of the mark. In each group the rules are chained by a
  * hash of what they ask; the rules that ask nothing of the kind are the residue, in their order. A lookup gives a superset
  * of the rules that match, in ascending order; the walk (`evaluate-indexed.ts`) asks each of them whole.
  *
@@ -9,6 +9,8 @@
  * it. Left out: membership in sets, which change without the chain; lists of ports.
  */
 import { u16 } from "../wire/bytes.ts";
+import { network6Key, network6Of } from "../wire/ip-key.ts";
+import type { Network6 } from "./address.ts";
 import { hasPorts } from "./match/ports.ts";
 import type { Match } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
@@ -26,6 +28,9 @@ const END = 0x7fffffff;
 type Shape = {
   readonly dstMask: number;
   readonly srcMask: number;
+  /** Prefix lengths of networks of IPv6, 0 for none; a whole address of it is one under a mask, by its key. */
+  readonly dstLen: number;
+  readonly srcLen: number;
   readonly proto: boolean;
   readonly dport: boolean;
   readonly sport: boolean;
@@ -37,6 +42,8 @@ type Shape = {
 const ANYTHING: Shape = {
   dstMask: 0,
   srcMask: 0,
+  dstLen: 0,
+  srcLen: 0,
   proto: false,
   dport: false,
   sport: false,
@@ -115,6 +122,8 @@ function askedOf(r: Rule): Asked {
     shape: {
       dstMask: (not & INV_DST) === 0 ? r.dstMask | 0 : 0,
       srcMask: (not & INV_SRC) === 0 ? r.srcMask | 0 : 0,
+      dstLen: r.six === null || r.six.notDst ? 0 : lenOf(r.six.dst),
+      srcLen: r.six === null || r.six.notSrc ? 0 : lenOf(r.six.src),
       proto: r.proto !== 0 && (not & INV_PROTO) === 0,
       dport: dport >= 0,
       sport: sport >= 0,
@@ -125,8 +134,13 @@ function askedOf(r: Rule): Asked {
   };
 }
 
+/** 0 for what is no prefix. */
+function lenOf(network: Network6 | null): number {
+  return network === null || network.mask !== null ? 0 : network.len;
+}
+
 function nameOf(s: Shape): string {
-  return [s.dstMask, s.srcMask, s.proto, s.dport, s.sport, s.input, s.output, s.markMask].join();
+  return [s.dstMask, s.srcMask, s.dstLen, s.srcLen, s.proto, s.dport, s.sport, s.input, s.output, s.markMask].join();
 }
 
 const NOTHING = nameOf(ANYTHING);
@@ -136,6 +150,8 @@ function within(part: Shape, whole: Shape): boolean {
   return (
     (part.dstMask & whole.dstMask) === part.dstMask &&
     (part.srcMask & whole.srcMask) === part.srcMask &&
+    part.dstLen <= whole.dstLen &&
+    part.srcLen <= whole.srcLen &&
     (part.markMask & whole.markMask) === part.markMask &&
     (!part.proto || whole.proto) &&
     (!part.dport || whole.dport) &&
@@ -149,10 +165,12 @@ function within(part: Shape, whole: Shape): boolean {
 function partsOf(s: Shape): Shape[] {
   const parts: Shape[] = [];
   if (s.dstMask !== 0) parts.push({ ...ANYTHING, dstMask: s.dstMask });
+  if (s.dstLen !== 0) parts.push({ ...ANYTHING, dstLen: s.dstLen });
   if (s.dport) parts.push({ ...ANYTHING, proto: true, dport: true });
   if (s.output) parts.push({ ...ANYTHING, output: true });
   if (s.input) parts.push({ ...ANYTHING, input: true });
   if (s.srcMask !== 0) parts.push({ ...ANYTHING, srcMask: s.srcMask });
+  if (s.srcLen !== 0) parts.push({ ...ANYTHING, srcLen: s.srcLen });
   if (s.sport) parts.push({ ...ANYTHING, proto: true, sport: true });
   if (s.markMask !== 0) parts.push({ ...ANYTHING, markMask: s.markMask });
   if (s.proto) parts.push({ ...ANYTHING, proto: true });
@@ -164,6 +182,7 @@ class Group {
   readonly shape: Shape;
   readonly ports: boolean;
   readonly devs: boolean;
+  readonly networks: boolean;
   /** The first rule of each slot, END where there is none; the number of slots is a power of two. */
   heads: Int32Array = EMPTY;
 
@@ -171,6 +190,7 @@ class Group {
     this.shape = shape;
     this.ports = shape.dport || shape.sport;
     this.devs = shape.input || shape.output;
+    this.networks = shape.dstLen !== 0 || shape.srcLen !== 0;
   }
 }
 
@@ -294,6 +314,11 @@ export class ChainIndex {
       const th = p.transport;
       h = mix(h, hasPorts(p.proto) ? ((s.sport ? u16(b, th) : 0) << 16) | (s.dport ? u16(b, th + 2) : 0) : 0);
     }
+    if (group.networks) {
+      // 0 where no rule ever named that network
+      if (s.dstLen !== 0) h = mix(h, network6Key(p.dst, s.dstLen));
+      if (s.srcLen !== 0) h = mix(h, network6Key(p.src, s.srcLen));
+    }
     if (group.devs) {
       if (s.input) h = mix(h, this.#names.get(p.input?.name ?? "") ?? 0);
       if (s.output) h = mix(h, this.#names.get(p.output?.name ?? "") ?? 0);
@@ -340,9 +365,16 @@ function hashOf(group: Group, r: Rule, asked: Asked, names: Map<string, number>)
   if (s === ANYTHING) return 0;
   let h = mix(mix(r.dst & s.dstMask, r.src & s.srcMask), s.proto ? r.proto : 0);
   if (group.ports) h = mix(h, ((s.sport ? asked.sport : 0) << 16) | (s.dport ? asked.dport : 0));
+  if (s.dstLen !== 0) h = mix(h, networkIn(r.six?.dst, s.dstLen));
+  if (s.srcLen !== 0) h = mix(h, networkIn(r.six?.src, s.srcLen));
   if (s.input) h = mix(h, number(names, r.input));
   if (s.output) h = mix(h, number(names, r.output));
   return s.markMask === 0 ? h : mix(h, asked.mark & s.markMask);
+}
+
+/** The key of the network of `len` bits that a rule's network is in. */
+function networkIn(network: Network6 | null | undefined, len: number): number {
+  return network === null || network === undefined ? 0 : network6Of(network.key, len);
 }
 
 function number(names: Map<string, number>, name: string): number {

@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Skb } from "../skb/skb.ts";
-import * as ipv4 from "../wire/ipv4.ts";
-import { formatIpv4 } from "../wire/ipv4-addr.ts";
+import * as icmpv6 from "../wire/icmpv6.ts";
+import { dstAt, srcAt } from "../wire/ip-header.ts";
+import { formatIp } from "../wire/ip-key.ts";
 import * as tcp from "../wire/tcp.ts";
 import {
   NF_INET_FORWARD,
@@ -11,7 +12,16 @@ import {
   NF_INET_POST_ROUTING,
   NF_INET_PRE_ROUTING,
 } from "./hooks.ts";
-import { packets, type RandomPacket, rulesets, rulesText, SETS, type TableText } from "./random-rules.ts";
+import {
+  packets,
+  packets6,
+  type RandomPacket,
+  rulesets,
+  rulesText,
+  SETS,
+  SETS6,
+  type TableText,
+} from "./random-rules.ts";
 import { saveRules } from "./restore-op.ts";
 import { Bench, type PacketSpec } from "./testing.ts";
 
@@ -19,10 +29,10 @@ import { Bench, type PacketSpec } from "./testing.ts";
 const PACKETS = Number(process.env.PODWIRE_RULES_PACKETS ?? 100_000);
 const PER_RULESET = 400;
 
-function bench(evaluator: "indexed" | "linear", text: string, seed = 1): Bench {
-  const made = new Bench(seed);
+function bench(evaluator: "indexed" | "linear", text: string, six: boolean): Bench {
+  const made = new Bench(1, six);
   made.world.evaluator = evaluator;
-  for (const [name, type, entries] of SETS) made.set(name, type, entries);
+  for (const [name, type, entries] of six ? SETS6 : SETS) made.set(name, type, entries);
   made.restore(text, false);
   return made;
 }
@@ -83,7 +93,8 @@ function answer(skb: Skb, spec: PacketSpec): PacketSpec {
   const b = skb.buf;
   const th = skb.transport;
   const word = (at: number): number => ((b[at] ?? 0) << 8) | (b[at + 1] ?? 0);
-  const ends = { src: formatIpv4(ipv4.dst(b, skb.network)), dst: formatIpv4(ipv4.src(b, skb.network)) };
+  const ends = { src: formatIp(dstAt(b, skb.network)), dst: formatIp(srcAt(b, skb.network)) };
+  if (spec.proto === "icmpv6") return { ...spec, ...ends, type: icmpv6.ECHO_REPLY, id: word(th + 4), fragment: 0 };
   if (spec.proto === "icmp") return { ...spec, ...ends, type: 0, id: word(th + 4), cut: 0 } as PacketSpec;
   return { ...spec, ...ends, sport: word(th + 2), dport: word(th), flags: 0x12, fragment: 0 };
 }
@@ -103,10 +114,11 @@ function compare(
   tables: readonly TableText[],
   changes: readonly TableText[],
   list: readonly RandomPacket[],
+  six: boolean,
 ): { examined: number; linear: number } {
   const text = rulesText(tables);
-  const linear = bench("linear", text);
-  const indexed = bench("indexed", text);
+  const linear = bench("linear", text, six);
+  const indexed = bench("indexed", text, six);
   let last: { skb: Skb; spec: PacketSpec } | null = null;
   const sum = { examined: 0, linear: 0 };
   for (const [i, p] of list.entries()) {
@@ -123,28 +135,58 @@ function compare(
     sum.linear += got.linear;
     if (want.through && p.cut === 0) last = { skb: want.skb, spec };
   }
-  expect(saveRules(indexed.ns, true)).toBe(saveRules(linear.ns, true));
+  const family = six ? "ipv6" : "ipv4";
+  expect(saveRules(indexed.ns, true, family)).toBe(saveRules(linear.ns, true, family));
   expect(indexed.nf.conntrack.dump()).toEqual(linear.nf.conntrack.dump());
   return sum;
 }
 
 describe("the indexed walk", () => {
-  it("does what the linear one does, to the last counter, for random rules and packets", () => {
-    const sum = { examined: 0, linear: 0 };
-    fc.assert(
-      fc.property(
-        rulesets(),
-        rulesets(),
-        fc.array(packets, { minLength: PER_RULESET, maxLength: PER_RULESET }),
-        (tables, changes, list) => {
-          fc.pre(rulesText(tables) !== "\n");
-          const { examined, linear } = compare(tables, changes, list);
-          sum.examined += examined;
-          sum.linear += linear;
-        },
-      ),
-      { numRuns: Math.ceil(PACKETS / PER_RULESET) },
-    );
-    expect(sum.examined).toBeLessThan(sum.linear);
-  }, 600_000);
+  it.each([
+    ["IPv4", packets, false],
+    ["IPv6", packets6, true],
+  ] as const)(
+    "does what the linear one does, to the last counter, for random rules and packets of %s",
+    (_family, sent, six) => {
+      const sum = { examined: 0, linear: 0 };
+      fc.assert(
+        fc.property(
+          rulesets({ six }),
+          rulesets({ six }),
+          fc.array(sent, { minLength: PER_RULESET, maxLength: PER_RULESET }),
+          (tables, changes, list) => {
+            fc.pre(rulesText(tables) !== "\n");
+            const { examined, linear } = compare(tables, changes, list, six);
+            sum.examined += examined;
+            sum.linear += linear;
+          },
+        ),
+        { numRuns: Math.ceil(PACKETS / PER_RULESET / 2) },
+      );
+      expect(sum.examined).toBeLessThan(sum.linear);
+    },
+    600_000,
+  );
+
+  it.each([
+    ["IPv4", (i: number) => `10.${i}.0.0/16`, { src: "10.0.0.2", dst: "10.199.0.9" }],
+    ["IPv6", (i: number) => `fd00:${i}::/64`, { src: "fd00::2", dst: "fd00:199::9" }],
+  ] as const)(
+    "finds the rules of many networks of %s by hash, and those of wider and of narrower ones",
+    (_name, network, ends) => {
+      const six = ends.dst.includes(":");
+      const wide = six ? "fd00::/16" : "10.0.0.0/8";
+      const narrow = six ? "fd00:199::8/125" : "10.199.0.8/29";
+      const lines = Array.from(
+        { length: 200 },
+        (_, i) => `-A FORWARD -d ${network(i)} -j ${i === 199 ? "DROP" : "RETURN"}`,
+      );
+      const text = `*filter\n-A FORWARD -d ${wide}\n-A FORWARD -d ${narrow}\n${lines.join("\n")}\nCOMMIT\n`;
+      const b = bench("indexed", text, six);
+      const step = b.traced(NF_INET_FORWARD, b.packet(ends), "eth0", "eth1");
+      expect(step.verdict).toBe("DROP");
+      expect(step.rules.map((r) => r.number)).toEqual([1, 2, 202]);
+      expect([step.linear, step.examined]).toEqual([202, 3]);
+    },
+  );
 });

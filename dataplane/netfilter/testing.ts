@@ -18,7 +18,7 @@ import * as udp from "../wire/udp.ts";
 import { HOOK_NAMES } from "./hooks.ts";
 import type { SetType } from "./ipset.ts";
 import type { IptablesNetfilter } from "./netfilter.ts";
-import { ensureNetfilter, netfilterOf } from "./restore-op.ts";
+import { ensureNetfilter, netfilter6Of, netfilterOf } from "./restore-op.ts";
 
 export type PacketSpec = {
   /** Addresses say of which family it is. */
@@ -97,8 +97,11 @@ export class Bench {
   readonly world: World;
   readonly host: Host;
   readonly ns: NetNs;
+  readonly #six: boolean;
 
-  constructor(seed = 1) {
+  /** `six`: rules and sets are those of IPv6. */
+  constructor(seed = 1, six = false) {
+    this.#six = six;
     this.world = new World(seed);
     this.host = new Host(this.world, "node");
     this.ns = this.host.root;
@@ -108,20 +111,26 @@ export class Bench {
       { op: "addr.add", netns: "host", dev: "eth0", address: "10.0.0.1/24" },
       { op: "addr.add", netns: "host", dev: "eth1", address: "10.1.0.1/24" },
     ]);
+    if (!six) return;
+    applyOps(this.host, [
+      { op: "addr.add", netns: "host", dev: "eth0", address: "fd00::1/64" },
+      { op: "addr.add", netns: "host", dev: "eth1", address: "fd00:1::1/64" },
+    ]);
   }
 
   restore(text: string, noflush = true): void {
-    applyOps(this.host, [{ op: "iptables.restore", netns: "host", family: "ipv4", text, noflush, source: "rules" }]);
+    const family = this.#six ? "ipv6" : "ipv4";
+    applyOps(this.host, [{ op: "iptables.restore", netns: "host", family, text, noflush, source: "rules" }]);
   }
 
   get nf(): IptablesNetfilter {
-    const nf = netfilterOf(this.ns);
+    const nf = this.#six ? netfilter6Of(this.ns) : netfilterOf(this.ns);
     if (nf === null) throw new Error("there are no rules");
     return nf;
   }
 
   set(name: string, type: SetType, entries: readonly string[]): void {
-    const set = ensureNetfilter(this.ns).state.sets.create(name, type);
+    const set = ensureNetfilter(this.ns, this.#six).state.sets.create(name, type, { six: this.#six });
     for (const entry of entries) if (!set.add(entry)) throw new Error(`set ${name} does not take ${entry}`);
   }
 

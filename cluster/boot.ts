@@ -120,7 +120,7 @@ async function bootParts(options: ClusterOptions, origins: Map<string, Origin>):
   const world = new World(seed);
   const underlay = new Underlay(world, { delay: options.delay ?? 0.05 });
   const store = new MemoryStore(world.loop);
-  const { router, external } = await bootOutside(world, underlay, plan, mtu);
+  const { router, external } = await bootOutside(world, underlay, plan, mtu, [...clusterCidrs, ...serviceCidrs]);
   const controlPlane = await bootControlPlane(world, underlay, plan, mtu);
 
   const nodes = new Map<string, EmulatedNode>();

@@ -2,6 +2,8 @@
  * What is not a node: the router that nodes send everything else to, the world behind it, which answers for every address,
  * and the host of the API server. Each has an address of each family of the cluster.
  *
+ * Neither knows addresses of pods and Services: the router drops what is for them, as one at the edge of a site would.
+ *
  *   nodes ── underlay ── eth0 router eth1 ── wan ── eth0 external (203.0.113.10, 2001:db8::10; 0.0.0.0/0 and ::/0 local)
  */
 import { EmulatedBackend } from "../../backend/emulated.ts";
@@ -25,15 +27,23 @@ export const CLIENTS: Readonly<Record<Family, string>> = { 4: "203.0.113.10", 6:
 export const ROUTER_OUTSIDE: Readonly<Record<Family, string>> = { 4: "203.0.113.1", 6: "2001:db8::1" };
 const WAN_BITS: Readonly<Record<Family, number>> = { 4: 24, 6: 64 };
 export const API_PORT = 6443;
+export const ROUTER = "router";
 
 export type Outside = { readonly router: Host; readonly external: Host };
 
 const netns = "host";
 
-export async function bootOutside(world: World, underlay: Underlay, plan: AddressPlan, mtu: number): Promise<Outside> {
+/** `inside`: CIDRs that no address outside is in. */
+export async function bootOutside(
+  world: World,
+  underlay: Underlay,
+  plan: AddressPlan,
+  mtu: number,
+  inside: readonly string[],
+): Promise<Outside> {
   const families = plan.networks.map((n) => n.family);
   const wan = new Underlay(world, { delay: underlay.delay });
-  const router = new Host(world, "router");
+  const router = new Host(world, ROUTER);
   router.addNic("eth0", underlay, macOf(0x5254000000fe), mtu);
   router.addNic("eth1", wan, macOf(0x5254000001fe), mtu);
   await new EmulatedBackend(router).apply([
@@ -42,19 +52,21 @@ export async function bootOutside(world: World, underlay: Underlay, plan: Addres
       { op: "addr.add", netns, dev: "eth1", address: `${ROUTER_OUTSIDE[family]}/${WAN_BITS[family]}` },
       { op: "route.add", netns, dst: "default", via: CLIENTS[family] },
     ]),
+    ...inside.map((dst): RtnlOp => ({ op: "route.add", netns, dst, type: "blackhole" })),
     ...forwardingOps(families),
   ]);
   const external = new Host(world, "external");
   external.addNic("eth0", wan, macOf(0x5254000001fd), mtu);
-  await new EmulatedBackend(external).apply(
-    plan.networks.flatMap((network): RtnlOp[] => {
+  await new EmulatedBackend(external).apply([
+    ...inside.map((dst): RtnlOp => ({ op: "route.add", netns, dst, type: "unreachable" })),
+    ...plan.networks.flatMap((network): RtnlOp[] => {
       const { family } = network;
       return [
         { op: "addr.add", netns, dev: "eth0", address: `${CLIENTS[family]}/${WAN_BITS[family]}` },
         { op: "route.add", netns, dst: formatCidr(network), via: ROUTER_OUTSIDE[family] },
       ];
     }),
-  );
+  ]);
   for (const family of families) answerForAll(external, family);
   return { router, external };
 }

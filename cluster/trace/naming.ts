@@ -7,6 +7,7 @@ import { podCidrs } from "../api/node.ts";
 import type { Pod } from "../api/pod.ts";
 import type { KubeProxy } from "../kube-proxy/kube-proxy.ts";
 import type { Origin } from "../manifests/load.ts";
+import { ROUTER } from "../node/outside.ts";
 import type { Store } from "../store/store.ts";
 import type { Names } from "./hops.ts";
 import type { Endpoint } from "./result.ts";
@@ -54,6 +55,8 @@ export class Naming implements Names {
   }
 
   originOfRoute(node: string, route: string): string {
+    // a route to one address is the load balancer's
+    if (node === ROUTER && /^blackhole \S+\//.test(route)) return "addresses of the cluster, which nobody outside has";
     const remote = /^(\S+) via \S+ dev flannel(?:-v6)?\.\S+ onlink/.exec(route)?.[1];
     if (remote === undefined) return "";
     const owner = this.#from.store.list("Node").find((n) => podCidrs(n).includes(remote));

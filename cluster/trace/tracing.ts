@@ -184,11 +184,9 @@ export class Tracing {
   }
 
   /** The world outside listens on whatever port it is asked on. Answers how to stop. */
-  listenOutside({ protocol, address, port }: Destination): () => void {
+  listenOutside({ protocol, port }: Destination): () => void {
     const ns = this.#from.external;
-    const text = formatIp(address);
-    const inside = [...this.#from.store.list("Service")].some((s) => hasClusterIp(s, text));
-    if (inside || (protocol !== "tcp" && protocol !== "udp")) return () => {};
+    if (protocol !== "tcp" && protocol !== "udp") return () => {};
     const socket =
       protocol === "tcp"
         ? TcpListener.listen(ns, ANY, port, () => ({ data: () => {}, ended: (s) => s.close() }))

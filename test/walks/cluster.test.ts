@@ -173,6 +173,25 @@ describe("Services", () => {
     }
   });
 
+  it("are not answered for by the world outside, nor are pods that there are not", async () => {
+    const ip = cluster.store.get("Service", "default", "solo")?.spec.clusterIP ?? "";
+    const echo = await cluster.trace(clientOn("node-1"), ip, { protocol: "icmp" });
+    const port = await cluster.trace(clientOn("node-1"), "svc/solo:8081", { protocol: "tcp" });
+    const nobody = await cluster.trace("pod/solo", "10.244.200.1");
+    for (const { result } of [echo, port, nobody]) {
+      expect(result).toMatchObject({ verdict: "dropped", reason: { code: "SKB_DROP_REASON_IP_INNOROUTES" } });
+      expect(result.hops.at(-1)).toMatchObject({ node: "router", step: "drop" });
+    }
+    expect(echo.result.hops.at(-2)?.action).toMatch(
+      /^blackhole 10\.96\.0\.0\/12 +addresses of the cluster, which nobody outside has$/,
+    );
+    expect(cluster.exec("solo", ["ping", "-c", "1", ip]).stdout).toContain("1 packets transmitted, 0 received");
+    expect((await cluster.trace("external", `${ip}:80`)).result).toMatchObject({
+      verdict: "dropped",
+      reason: { code: "EHOSTUNREACH" },
+    });
+  });
+
   it("without endpoints refuse, and say what is missing", async () => {
     const traced = await cluster.trace("pod/solo", "svc/nobody:80");
     expect(traced).toBeRejected();

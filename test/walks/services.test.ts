@@ -98,7 +98,7 @@ describe.each(WALK_CASES)("Services in %s", (_name, { mode: proxyMode, family })
   });
 
   it("SCTP, but for userspace mode, which has none", async () => {
-    expect(await reach("pod/c3", "svc/both:assoc")).toEqual(inMode({ ...BOTH, userspace: ["rejected"] }));
+    expect(await reach("pod/c3", "svc/both:assoc")).toEqual(inMode({ ...BOTH, userspace: ["dropped"] }));
     expect(await reach("external", "node/node-3:30080", "sctp")).toEqual(userspace ? ["rejected"] : BOTH_MASQ);
   });
 
@@ -106,8 +106,10 @@ describe.each(WALK_CASES)("Services in %s", (_name, { mode: proxyMode, family })
     expect(await reach("pod/c3", "svc/number:8000")).toEqual(inMode(B2));
   });
 
-  it("a port that the Service does not have: nothing to do with it, so the world outside refuses; ipvs mode refuses by itself", async () => {
-    expect(await reach("pod/c3", "svc/both:81")).toEqual(["rejected"]);
+  it("a port that the Service does not have: nothing to do with it, so it leaves and is lost; ipvs and nftables mode refuse", async () => {
+    expect(await reach("pod/c3", "svc/both:81")).toEqual(
+      inMode({ usual: ["dropped"], ipvs: ["rejected"], nftables: ["rejected"] }),
+    );
   });
 
   it("hairpin: a pod reaches itself, masqueraded", async () => {

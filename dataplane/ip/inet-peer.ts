@@ -1,6 +1,6 @@
 /**
  * What a host remembers of those it sends ICMP errors to (struct inet_peer), so that it does not send too many: errors of all
- * kinds and redirects share one record a peer (net/ipv4/icmp.c, ip_error and ip_rt_send_redirect of route.c). Left out: the
+ * kinds and redirects share one record a peer (net/ipv4/icmp.c, ip_error and ip_rt_send_redirect of route.c, ndisc_send_redirect). Left out: the
  * jitter of the limit over all peers.
  */
 
@@ -56,6 +56,11 @@ export class InetPeers {
     peer.last = now;
     peer.redirects++;
     return true;
+  }
+
+  /** The same of IPv6: one a second, and six at once after silence. */
+  allowRedirect6(address: number, now: number): boolean {
+    return take(this.#peer(address, now), now, 6 * COST);
   }
 
   #peer(address: number, now: number): Peer {

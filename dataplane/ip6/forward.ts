@@ -1,4 +1,4 @@
-/** Forwarding IPv6 (ip6_forward of net/ipv6/ip6_output.c): hop limit, MTU, the FORWARD hook, out. */
+/** Forwarding IPv6 (ip6_forward of net/ipv6/ip6_output.c): hop limit, redirects, MTU, the FORWARD hook, out. */
 import type { Dst } from "../fib/route.ts";
 import { NF_INET_FORWARD } from "../netfilter/hooks.ts";
 import type { NetNs } from "../netns/netns.ts";
@@ -10,6 +10,7 @@ import { isLinkLocal6, key6At } from "../wire/ip-key.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { nfPass6 } from "./hook.ts";
 import { output } from "./output.ts";
+import { maybeRedirect6 } from "./redirect.ts";
 
 export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
   if (skb.pktType !== PACKET_HOST) {
@@ -22,8 +23,9 @@ export function forward(ns: NetNs, skb: Skb, dst: Dst): void {
     drop(ns, skb, DropReason.IP_INHDR, "hop limit exceeded");
     return;
   }
+  if (dst.dev === skb.dev) maybeRedirect6(ns, skb, dst);
   // What comes from a link stays on it (RFC 4291 section 2.5.6).
-  if (isLinkLocal6(key6At(b, at + ipv6.SRC))) {
+  else if (isLinkLocal6(key6At(b, at + ipv6.SRC))) {
     ns.handlers.icmp6Error(ns, skb, icmpv6.DEST_UNREACH, icmpv6.NOT_NEIGHBOUR, 0);
     drop(ns, skb, DropReason.IP_INADDRERRORS, "from a link-local address");
     return;

@@ -2,12 +2,12 @@
 
 import type { NetDev } from "../dev/netdev.ts";
 import type { NetNs } from "../netns/netns.ts";
-import { addressFor6 } from "../netns/select-address.ts";
+import { addressFor6, linkLocalOf } from "../netns/select-address.ts";
 import type { Skb } from "../skb/skb.ts";
 import { setU16, u32 } from "../wire/bytes.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import * as icmpv6 from "../wire/icmpv6.ts";
-import { type IpKey, isLinkLocal6, key6, key6At, octets6 } from "../wire/ip-key.ts";
+import { type IpKey, key6, key6At, octets6 } from "../wire/ip-key.ts";
 import { PROTO_ICMPV6 } from "../wire/ipv4.ts";
 import * as ipv6 from "../wire/ipv6.ts";
 import { type Ipv6Addr, ipv6Of } from "../wire/ipv6-addr.ts";
@@ -38,7 +38,7 @@ export function solicit(ns: NetNs, dev: NetDev, target: IpKey, unicast: Mac | nu
     if (ns.fib.isLocal(src)) source = src;
   }
   // Linux asks for others from the link-local address, and not at all without one; here any address will do then
-  if (source === 0) source = dev.addrs6.find((a) => isLinkLocal6(a.address))?.address ?? addressFor6(dev, target);
+  if (source === 0) source = linkLocalOf(dev) || addressFor6(dev, target);
   if (source === 0) return;
   const to = unicast === null ? solicitedNode(target) : octets6(target);
   const mac = unicast ?? multicastMac(to);

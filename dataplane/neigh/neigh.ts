@@ -178,6 +178,11 @@ export function currentState(ns: NetNs, neigh: Neigh): number {
   return old ? NUD_STALE : neigh.state;
 }
 
+/** Whether its MAC may be used. */
+export function isValid(neigh: Neigh): boolean {
+  return (neigh.state & NUD_VALID) !== 0;
+}
+
 function resolve(ns: NetNs, neigh: Neigh, skb: Skb): void {
   if (neigh.queue.length >= QUEUE_LEN) {
     drop(ns, neigh.queue.shift() as Skb, DropReason.NEIGH_QUEUEFULL);

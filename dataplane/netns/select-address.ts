@@ -44,6 +44,11 @@ export function addressFor6(dev: NetDev, target: IpKey): IpKey | 0 {
   look(dev);
   if (best === 0 && !local) for (const other of dev.ns.devs.values()) if (other !== dev && other.up) look(other);
   // Discovery towards a global address may be asked from the link-local one.
-  if (best === 0) best = dev.addrs6.find((a) => isLinkLocal6(a.address))?.address ?? 0;
-  return best;
+  return best === 0 ? linkLocalOf(dev) : best;
+}
+
+/** The device's link-local address; 0 if it has none (ipv6_get_lladdr). */
+export function linkLocalOf(dev: NetDev): IpKey | 0 {
+  for (const { address } of dev.addrs6) if (isLinkLocal6(address)) return address;
+  return 0;
 }

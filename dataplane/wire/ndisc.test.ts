@@ -49,6 +49,29 @@ describe("neighbor discovery", () => {
     expect(b).toEqual(NEIGHBOUR_SOLICITATION);
   });
 
+  it("builds a redirect over every octet, with and without a MAC, and quotes whole eights of a packet", () => {
+    const packet = Uint8Array.from({ length: 61 }, (_, i) => i);
+    for (const lla of [-1, 0x0200_0000_0012]) {
+      const b = new Uint8Array(OFF + 200).fill(0xa5);
+      const quote = ndisc.redirectQuote(packet.length, lla);
+      expect(quote).toBe(56);
+      const [to, about] = [ipv6("fe80::9"), ipv6("fd00::3")];
+      const len = ndisc.writeRedirect(b, OFF, to, about, lla, packet, 0, quote);
+      const options = lla < 0 ? [] : [2, 1, 2, 0, 0, 0, 0, 0x12];
+      expect([...b.subarray(OFF, OFF + len)]).toEqual([
+        ...[137, 0, 0, 0, 0, 0, 0, 0],
+        ...to,
+        ...about,
+        ...options,
+        ...[4, 8, 0, 0, 0, 0, 0, 0],
+        ...packet.subarray(0, quote),
+      ]);
+      expect(b[OFF + len]).toBe(0xa5);
+      expect(ndisc.formatRedirect(b, OFF)).toBe("ICMP6 redirect, fd00::3 to fe80::9");
+    }
+    expect([ndisc.redirectQuote(9_000, -1), ndisc.redirectQuote(9_000, 1)]).toEqual([1_192, 1_184]);
+  });
+
   it("parses what was captured", () => {
     expect(ndisc.parse(NEIGHBOUR_SOLICITATION, OFF, NEIGHBOUR_SOLICITATION.length)).toEqual(solicitation);
     expect(ndisc.parse(NEIGHBOUR_ADVERTISEMENT, OFF, NEIGHBOUR_ADVERTISEMENT.length)).toEqual(advertisement);

@@ -4,12 +4,16 @@
  *    0          8                24
  *    | ICMPv6   | target address | options: type, length / 8, value …    (solicitation and advertisement)
  *
+ *    0          8                24                    40
+ *    | ICMPv6   | target address | destination address | options …                         (redirect)
+ *
  * Router solicitation and advertisement can be checked and named; their fields and prefix options are left out.
  */
 
 import { copy, setU8, setU32, setU48, u8, u32, u48 } from "./bytes.ts";
 import { DropReason, type DropReasonCode, NOT_DROPPED } from "./drop-reason.ts";
 import * as icmpv6 from "./icmpv6.ts";
+import * as ipv6 from "./ipv6.ts";
 import { ADDR_LEN, formatIpv6, type Ipv6Addr, ipv6At, isMulticast6 } from "./ipv6-addr.ts";
 import { formatMac, type Mac } from "./mac-addr.ts";
 
@@ -39,6 +43,12 @@ export const FLAG_OVERRIDE = 0x2000_0000;
 /** Option types. */
 export const OPT_SOURCE_LLA = 1;
 export const OPT_TARGET_LLA = 2;
+export const OPT_REDIRECTED = 4;
+/** Where a redirect says which destination it is about, and its length without options. */
+export const DESTINATION = 24;
+export const REDIRECT_LEN = 40;
+/** In front of the packet in the option that quotes it. */
+const QUOTE_HEAD = 8;
 
 /** Discovery is believed only from the link itself, which a hop limit that no router has touched proves. */
 export const HOP_LIMIT = 255;
@@ -91,6 +101,47 @@ export function write(
   setU8(b, off + OPTIONS + 1, 1);
   setU48(b, off + OPTIONS + 2, lla);
   return HEADER_LEN + LLA_OPTION_LEN;
+}
+
+/** "ICMP6 redirect, fd00::3 to fe80::9" of a redirect that is whole. */
+export function formatRedirect(b: Uint8Array, off: number): string {
+  return `ICMP6 redirect, ${formatIpv6(ipv6At(b, off + DESTINATION))} to ${formatIpv6(target(b, off))}`;
+}
+
+/** How many octets of a packet a redirect quotes: whole eights, as many as fit the least MTU of IPv6. */
+export function redirectQuote(packet: number, lla: number): number {
+  const most = ipv6.MIN_MTU - ipv6.HEADER_LEN - REDIRECT_LEN - (lla < 0 ? 0 : LLA_OPTION_LEN);
+  return (Math.min(most, packet + QUOTE_HEAD) & ~7) - QUOTE_HEAD;
+}
+
+/**
+ * Writes a redirect with the target's link-layer address (none if `lla` is negative) and `quote` octets of the packet at
+ * `at` of `from`, ICMPv6 checksum 0, and returns its length.
+ */
+export function writeRedirect(
+  b: Uint8Array,
+  off: number,
+  target: Ipv6Addr,
+  destination: Ipv6Addr,
+  lla: number,
+  from: Uint8Array,
+  at: number,
+  quote: number,
+): number {
+  write(b, off, REDIRECT, 0, target, 0, -1);
+  copy(b, off + DESTINATION, destination, 0, ADDR_LEN);
+  let end = off + REDIRECT_LEN;
+  if (lla >= 0) {
+    setU8(b, end, OPT_TARGET_LLA);
+    setU8(b, end + 1, 1);
+    setU48(b, end + 2, lla);
+    end += LLA_OPTION_LEN;
+  }
+  setU8(b, end, OPT_REDIRECTED);
+  setU8(b, end + 1, (quote + QUOTE_HEAD) >> 3);
+  setU48(b, end + 2, 0);
+  copy(b, end + QUOTE_HEAD, from, at, quote);
+  return end + QUOTE_HEAD + quote - off;
 }
 
 function optionsOk(b: Uint8Array, at: number, end: number): boolean {

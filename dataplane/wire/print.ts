@@ -161,6 +161,8 @@ function formatIcmp4(b: Uint8Array, off: number, end: number, depth: number): st
 function formatIcmp6(b: Uint8Array, off: number, end: number, depth: number): string {
   const nd = ndisc.parse(b, off, end);
   if (nd !== undefined) return `${ndisc.format(nd)}, length ${end - off}`;
+  if (end - off >= ndisc.REDIRECT_LEN && icmpv6.type(b, off) === ndisc.REDIRECT)
+    return `${ndisc.formatRedirect(b, off)}, length ${end - off}`;
   const r = icmpv6.parse(b, off, end);
   if (r === undefined) return "ICMP6, header cut short";
   const data = off + icmpv6.HEADER_LEN;

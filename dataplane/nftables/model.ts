@@ -79,8 +79,11 @@ export type Stmt =
       readonly kind: "match";
       readonly left: Expr;
       readonly op: Op;
-      readonly right: Right /** == was written. */;
+      readonly right: Right;
+      /** == was written. */
       readonly explicit: boolean;
+      /** What follows implies it, so that it is not listed. */
+      readonly implied?: true;
     }
   | { readonly kind: "vmap"; readonly of: Expr; readonly set: NftSet }
   | { readonly kind: "verdict"; readonly verdict: Verdict }

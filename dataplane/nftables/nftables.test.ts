@@ -254,6 +254,21 @@ describe("packets", () => {
     },
   );
 
+  it.each([
+    ["inet", "ip protocol udp udp dport 80", { src: "10.0.0.4", dst: "10.1.0.4" }, NF_DROP],
+    ["inet", "ip protocol udp udp dport 80", { src: "fd00::4", dst: "fd00:1::4" }, NF_ACCEPT],
+    ["inet", "ip6 nexthdr udp udp dport 80", { src: "10.0.0.4", dst: "10.1.0.4" }, NF_ACCEPT],
+    ["ip6", "ip6 nexthdr udp udp dport 80", { src: "fd00::4", dst: "fd00:1::4" }, NF_DROP],
+    // the next header is that of fragments
+    ["ip6", "ip6 nexthdr udp udp dport != 80", { src: "fd00::4", dst: "fd00:1::4", fragment: 64 }, NF_ACCEPT],
+  ] as const)("asks for the header that names a protocol, too: table %s, %s of %o", (family, match, ends, expected) => {
+    const l = lab(`table ${family} t { chain f { type filter hook forward priority 0; ${match} drop; }; }`);
+    const skb = l.bench.packet({ proto: "udp", dport: 80, ...ends });
+    const nf = ends.src.includes(":") ? l.ns.nf6 : l.ns.nf;
+    const verdict = nf?.hook(l.ns, NF_INET_FORWARD, skb, l.ns.dev("eth0") ?? null, l.ns.dev("eth1") ?? null);
+    expect(verdict ?? NF_ACCEPT).toBe(expected);
+  });
+
   it("counts octets against a quota, of one rule or of all that name it", () => {
     const l = lab(
       "table ip t { quota q { over 80 bytes; }; chain f { type filter hook forward priority 0; quota name q drop; }; chain g { type filter hook forward priority 1; quota 40 bytes accept; }; }",

@@ -11,6 +11,7 @@ import { type Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";
 import {
   type Chain,
   type Expr,
+  type Family,
   type NatTo,
   NftSet,
   type Op,
@@ -83,7 +84,7 @@ export class RuleParser {
     if (lex.kind !== T_END && lex.kind !== T_EOF && !lex.is("}")) lex.expected("the end of the rule");
     if (this.#stmts.length === 0) lex.expected("a statement");
     return {
-      stmts: withoutDependencies(this.#stmts),
+      stmts: withoutDependencies(this.#stmts, this.#table.family),
       comment,
       chains: this.#chains,
       sets: this.#sets,
@@ -737,13 +738,18 @@ function dataFields(elements: readonly Element[], types: readonly DataType[]): n
  * Leaves out a match of the protocol that a later field asks for itself, as nft does when it lists: "ip protocol tcp tcp
  * dport 80" is "tcp dport 80".
  */
-function withoutDependencies(stmts: readonly Stmt[]): readonly Stmt[] {
+function withoutDependencies(stmts: readonly Stmt[], family: Family): readonly Stmt[] {
   if (stmts.length < 2 || !stmts.some(asksProtocol)) return stmts;
-  return stmts.filter((s, i) => {
-    if (s.kind !== "match" || s.right.kind !== "value") return true;
+  return stmts.flatMap((s, i): readonly Stmt[] => {
+    if (s.kind !== "match" || s.left.kind !== "key" || s.right.kind !== "value") return [s];
     const { l3, l4 } = toldBy(s);
-    if (l3 === 0 && l4 < 0) return true;
-    return !stmts.slice(i + 1).some((o) => fieldKeys(o).some((k) => (l4 < 0 ? k.l3 === l3 : k.l4 === l4)));
+    const asks = (k: Key): boolean => (l4 < 0 ? k.l3 === l3 : k.l4 === l4);
+    if ((l3 === 0 && l4 < 0) || !stmts.slice(i + 1).some((o) => fieldKeys(o).some(asks))) return [s];
+    const { text, l3: version } = s.left.key;
+    // a header of one family says more than the field does where packets of both may come
+    if (version !== 0 && family !== (version === ETH_P_IP ? "ip" : "ip6")) return [s];
+    // and the header of IPv6 may name another that stands between
+    return text === "ip6 nexthdr" ? [{ ...s, implied: true }] : [];
   });
 }
 

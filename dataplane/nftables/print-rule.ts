@@ -251,6 +251,7 @@ export function printRule(rule: Rule, o: PrintOptions = STATELESS): string {
   const out: string[] = [];
   let given = false;
   for (const s of rule.stmts) {
+    if (s.kind === "match" && s.implied === true) continue;
     if (s.kind === "match" || s.kind === "vmap") given = true;
     // a reset asks for TCP, which a table of one family need not say
     if (s.kind === "reject" && s.tcp && !given && rule.chain.table.family === "inet") out.push("meta l4proto tcp");

@@ -24,7 +24,7 @@ export function rulesetOf(ns: NetNs): Ruleset | null {
 
 /** Applies a text and answers how to undo it. Throws NetlinkError; nothing is changed then. */
 export function nftOp(ns: NetNs, op: NftApply): () => void {
-  const rules = rulesets.get(ns) ?? new Ruleset((rule) => printRule(rule));
+  const rules = rulesets.get(ns) ?? new Ruleset(printRule);
   const before = [ns.nf, ns.nf6];
   let undo: () => void;
   try {

@@ -8,6 +8,7 @@
 import { NF_INET_LOCAL_OUT } from "./hooks.ts";
 import type { IpSets } from "./ipset.ts";
 import { OptionError } from "./options.ts";
+import { ownText } from "./own-text.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { readRule } from "./rule-shape.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
@@ -663,12 +664,6 @@ function sameRule(a: Rule, b: Rule): boolean {
     a.target?.kind === b.target?.kind &&
     a.text === b.text
   );
-}
-
-/** A copy that holds on to nothing else: a slice of a large text would keep all of it alive. */
-function ownText(text: string): string {
-  const own = `${text} `;
-  return own.slice(0, own.indexOf(" "));
 }
 
 function checkName(name: string): void {

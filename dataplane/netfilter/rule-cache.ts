@@ -3,6 +3,7 @@
  * and stored once. Rules that nobody asked for in a while are forgotten here (they live on where they are used).
  */
 import { remembers } from "./match/registry.ts";
+import { ownText } from "./own-text.ts";
 import { Chain, type Policy, type Rule } from "./rules.ts";
 
 const LIMIT = 250_000;
@@ -21,11 +22,10 @@ export class RuleCache {
       this.#keep(text, old);
       return old;
     }
-    // A slice of a large text keeps all of it alive; text that was put together does not.
-    const own = `${text} `;
+    const own = ownText(text);
     const rules = parse(own);
     // What a rule remembers belongs to its place: another with the same text begins anew.
-    if (!rules.some((r) => r.matches.some(remembers))) this.#keep(own.slice(0, -1), rules);
+    if (!rules.some((r) => r.matches.some(remembers))) this.#keep(own, rules);
     return rules;
   }
 

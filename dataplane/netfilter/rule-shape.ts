@@ -9,6 +9,7 @@
 import { parseAddress } from "./address.ts";
 import { remembers } from "./match/registry.ts";
 import { OptionError, Options } from "./options.ts";
+import { ownText } from "./own-text.ts";
 import { parseRule, words } from "./rule-text.ts";
 import { INV_DST, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
 import { type Target, targetModule, targetTracks } from "./target/registry.ts";
@@ -95,6 +96,6 @@ function shapeOf(text: string): Rule | null {
       // the whole line is parsed, and what is wrong told of it
     }
   }
-  if (shapes.size < LIMIT) shapes.set(`${text} `.slice(0, -1), shape);
+  if (shapes.size < LIMIT) shapes.set(ownText(text), shape);
   return shape;
 }

@@ -5,6 +5,7 @@
  * begins with a letter may hold dots, slashes and hyphens too ("service-AB-ns/web/tcp/http", "eth*"). Addresses of Ethernet
  * and IPv6 are one word. A newline ends a command as `;` does, and `\` before it takes that away.
  */
+import { ownText } from "../netfilter/own-text.ts";
 import { NftError } from "./nft-error.ts";
 
 export const T_EOF = 0;
@@ -37,9 +38,12 @@ function classAt(text: string, at: number): number {
   return c < 128 ? (CLASS[c] as number) : OTHER;
 }
 
-/** Short words that were met last, by a hash: the language's own come by all the time, and need not be cut out each time. */
+/**
+ * Short words that were met last, by a hash: the language's own come by all the time, and need not be cut out each time.
+ * Longer ones than these would hold on to the text that they were cut from.
+ */
 const KNOWN = 1024;
-const SHORT = 16;
+const SHORT = 12;
 const known: string[] = new Array<string>(KNOWN).fill("");
 
 function cut(text: string, at: number, to: number): string {
@@ -190,11 +194,15 @@ export class Lexer {
     return n;
   }
 
+  /** A word or a string that is to be kept: it does not hold on to the text. */
+  kept(what: string): string {
+    return ownText(this.word(what));
+  }
+
+  /** A string, which does not hold on to the text. */
   string(what: string): string {
     if (this.kind !== T_STRING) this.expected(`${what} in quotes`);
-    const value = this.value;
-    this.next();
-    return value;
+    return this.kept(what);
   }
 
   /** Goes past newlines and semicolons. */

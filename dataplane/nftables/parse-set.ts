@@ -37,7 +37,7 @@ function parseElement(lex: Lexer, table: Table, spec: SetSpec): Element {
     if (lex.acceptWord("timeout")) timeout = parseTime(lex);
     else if (lex.acceptWord("expires")) expires = parseTime(lex);
     else if (lex.acceptWord("counter")) counter = parseCounter(lex);
-    else if (lex.acceptWord("comment")) comment = lex.word("a comment");
+    else if (lex.acceptWord("comment")) comment = lex.kept("a comment");
     else limit = parseGate(lex) ?? lex.expected("an option of the element");
   }
   let data: Value | Verdict | null = null;

@@ -5,6 +5,7 @@
  * As the kernel does, it refuses chains that lead back to themselves, and objects that are removed while something refers
  * to them (net/netfilter/nf_tables_api.c).
  */
+import { ownText } from "../netfilter/own-text.ts";
 import { ChainCode } from "./chain-code.ts";
 import type { Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
@@ -22,6 +23,10 @@ import {
 import { RulesetError } from "./nft-error.ts";
 
 export type Undo = () => void;
+
+/** How a change is taken back. What is added most stands for its own removal: a text adds it by the hundred thousand. */
+type Back = Undo | Chain | Rule | AddedElement;
+type AddedElement = { readonly set: NftSet; readonly element: Element };
 
 /** Where a rule goes: at the end, at the beginning, or beside or in the place of another. */
 export type RulePlace =
@@ -50,7 +55,7 @@ export class Ruleset {
   readonly #tracking: Map<Family, number> = new Map();
   /** The chains as packets walk them. */
   readonly code: ChainCode = new ChainCode();
-  readonly #undo: Undo[] = [];
+  readonly #undo: Back[] = [];
   readonly #print: (rule: Rule) => string;
   #nextHandle = 1;
 
@@ -71,12 +76,18 @@ export class Ruleset {
     return () => this.#back(undo);
   }
 
-  #back(undo: readonly Undo[]): void {
-    for (let i = undo.length - 1; i >= 0; i--) (undo[i] as Undo)();
+  #back(undo: readonly Back[]): void {
+    for (let i = undo.length - 1; i >= 0; i--) {
+      const back = undo[i] as Back;
+      if (typeof back === "function") back();
+      else if (back instanceof Rule) this.#unaddRule(back);
+      else if (back instanceof Chain) this.#unaddChain(back);
+      else this.#unaddElement(back);
+    }
   }
 
-  #did(undo: Undo): void {
-    this.#undo.push(undo);
+  #did(back: Back): void {
+    this.#undo.push(back);
   }
 
   /** Whether rules need conntrack for packets of a family. */
@@ -101,7 +112,7 @@ export class Ruleset {
       if (dormant !== undefined && dormant !== known.dormant) this.#setDormant(known, dormant);
       return known;
     }
-    const table = new Table(family, name, this.#nextHandle++, comment);
+    const table = new Table(family, ownText(name), this.#nextHandle++, comment);
     table.dormant = dormant ?? false;
     this.tables.set(id, table);
     this.#did(() => {
@@ -164,16 +175,18 @@ export class Ruleset {
       }
       return known;
     }
-    const chain = new Chain(table, name, table.nextHandle++, base, comment);
+    const chain = new Chain(table, ownText(name), table.nextHandle++, base, comment);
     if (policy !== null) chain.policy = policy;
-    table.chains.set(name, chain);
+    table.chains.set(chain.name, chain);
     if (base !== null) this.hooksChanged = true;
-    this.#did(() => {
-      table.chains.delete(name);
-      this.code.leave(chain);
-      if (base !== null) this.hooksChanged = true;
-    });
+    this.#did(chain);
     return chain;
+  }
+
+  #unaddChain(chain: Chain): void {
+    chain.table.chains.delete(chain.name);
+    this.code.leave(chain);
+    if (chain.base !== null) this.hooksChanged = true;
   }
 
   delChain(chain: Chain): void {
@@ -191,8 +204,9 @@ export class Ruleset {
     });
   }
 
-  renameChain(chain: Chain, name: string): void {
+  renameChain(chain: Chain, to: string): void {
     const { table } = chain;
+    const name = ownText(to);
     if (table.chains.has(name)) throw new RulesetError("EEXIST", `chain ${name} exists`);
     const before = chain.name;
     const rename = (from: string, to: string): void => {
@@ -232,24 +246,35 @@ export class Ruleset {
       at = place.at === "afterIndex" ? place.index + 1 : place.index;
     }
     const rule = new Rule(chain, chain.table.nextHandle++, parts.stmts, parts.comment, parts, this.#print);
-    if (old !== null) {
-      this.#unlink(old);
-      rules[at] = rule;
-    } else if (at === rules.length) rules.push(rule);
-    else rules.splice(at, 0, rule);
-    this.#link(rule);
-    this.#did(() => {
-      this.#unlink(rule);
-      if (old !== null) {
-        rules[rules.indexOf(rule)] = old;
-        this.#link(old);
-      } else if (rules[rules.length - 1] === rule) rules.pop();
-      else rules.splice(rules.indexOf(rule), 1);
-    });
+    if (old !== null) this.#replaceRule(old, rule);
+    else {
+      if (at === rules.length) rules.push(rule);
+      else rules.splice(at, 0, rule);
+      this.#link(rule);
+      this.#did(rule);
+    }
     for (const to of rule.chains) this.#noCircle(chain, to);
     for (const set of rule.sets)
       if (set.name !== "" && set.spec.data === "verdict") for (const e of elementsOf(set)) this.#noCircleBy(chain, e);
     return rule;
+  }
+
+  #replaceRule(old: Rule, now: Rule): void {
+    const { rules } = old.chain;
+    const exchange = (from: Rule, to: Rule): void => {
+      this.#unlink(from);
+      rules[rules.indexOf(from)] = to;
+      this.#link(to);
+    };
+    exchange(old, now);
+    this.#did(() => exchange(now, old));
+  }
+
+  #unaddRule(rule: Rule): void {
+    const { rules } = rule.chain;
+    this.#unlink(rule);
+    if (rules[rules.length - 1] === rule) rules.pop();
+    else rules.splice(rules.indexOf(rule), 1);
   }
 
   delRule(chain: Chain, handle: number): void {
@@ -295,8 +320,8 @@ export class Ruleset {
       if (!sameType(known.spec, spec)) throw new RulesetError("EEXIST", `set ${name} exists with another type`);
       return known;
     }
-    const set = new NftSet(table, name, table.nextHandle++, spec);
-    table.sets.set(name, set);
+    const set = new NftSet(table, ownText(name), table.nextHandle++, spec);
+    table.sets.set(set.name, set);
     this.#did(() => table.sets.delete(name));
     return set;
   }
@@ -358,11 +383,13 @@ export class Ruleset {
       throw new RulesetError("ENFILE", `set ${set.name} is full (${spec.size} elements)`);
     put(set, added);
     refer(added, 1);
-    this.#did(() => {
-      drop(set, added);
-      refer(added, -1);
-    });
+    this.#did({ set, element: added });
     if (set.users !== null) for (const user of set.users.keys()) this.#noCircleBy(user, added);
+  }
+
+  #unaddElement({ set, element }: AddedElement): void {
+    drop(set, element);
+    refer(element, -1);
   }
 
   delElement(set: NftSet, key: Value, end: Value | null, optional = false): void {
@@ -393,7 +420,7 @@ export class Ruleset {
       if (create) throw new RulesetError("EEXIST", `${what} ${name} exists`);
       return;
     }
-    objects.set(name, made(table.nextHandle++));
+    objects.set(ownText(name), made(table.nextHandle++));
     this.#did(() => objects.delete(name));
   }
 
@@ -416,29 +443,30 @@ export class Ruleset {
   /** Throws if a verdict from one chain to another closes a circle. */
   #noCircle(from: Chain, to: Chain): void {
     if (from === to) throw new RulesetError("ELOOP", `chain ${from.name} would lead to itself`);
-    if (to.rules.length === 0) return;
+    // nothing leads to `from`, or nothing from `to`
+    if (from.uses === 0 || to.rules.length === 0) return;
     const seen = new Set<Chain>([to]);
-    const stack = [to];
+    const stack: Chain[] = [];
+    addTargets(to, stack);
     for (let chain = stack.pop(); chain !== undefined; chain = stack.pop()) {
-      for (const next of targets(chain)) {
-        if (next === from) throw new RulesetError("ELOOP", `chain ${from.name} would lead to itself by ${to.name}`);
-        if (seen.has(next)) continue;
-        seen.add(next);
-        if (next.rules.length > 0) stack.push(next);
-      }
+      if (chain === from) throw new RulesetError("ELOOP", `chain ${from.name} would lead to itself by ${to.name}`);
+      if (seen.has(chain)) continue;
+      seen.add(chain);
+      addTargets(chain, stack);
     }
   }
 }
 
-function* targets(chain: Chain): IterableIterator<Chain> {
+/** Adds where a chain leads, each as often as it is named. */
+function addTargets(chain: Chain, into: Chain[]): void {
   for (const rule of chain.rules) {
-    yield* rule.chains;
+    for (const to of rule.chains) into.push(to);
     for (const set of rule.sets) {
       // the chains of a set in the rule are the rule's
       if (set.name === "" || set.spec.data !== "verdict") continue;
       for (const e of set.elements) {
         const to = targetOf(e);
-        if (to !== null) yield to;
+        if (to !== null) into.push(to);
       }
     }
   }

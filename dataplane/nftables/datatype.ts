@@ -381,19 +381,19 @@ export function compareValues(a: Value, b: Value): number {
 
 /** The first and last value of a prefix of `len` bits of a type that is `bits` wide. */
 export function prefixRange(value: Value, len: number, bits: number): { readonly lo: number[]; readonly hi: number[] } {
-  const lo: number[] = [];
-  const hi: number[] = [];
+  const lo = [...value];
+  const hi = [...value];
   // the first word of a 48-bit value holds 16 bits
   let at = value.length * 32 - bits;
   let left = len;
-  for (const word of value) {
+  for (const [i, word] of value.entries()) {
     const wide = 32 - at;
     const own = Math.min(wide, left);
     left -= own;
     const rest = wide - own;
     const mask = rest >= 32 ? -1 : (2 ** rest - 1) | 0;
-    lo.push(word & ~mask);
-    hi.push(word | mask);
+    lo[i] = word & ~mask;
+    hi[i] = word | mask;
     at = 0;
   }
   return { lo, hi };

@@ -103,7 +103,7 @@ export class Elements {
   get(key: Value, end: Value | null): Element | null {
     if (end === null && !this.#sorted) {
       if (this.#list.length === 0) return null;
-      const index = this.#indexOf(Int32Array.from(key), 0);
+      const index = this.#indexOf(laid(key), 0);
       return index < 0 ? null : (this.#list[index] as Element);
     }
     const last = end ?? key;
@@ -175,7 +175,7 @@ export class Elements {
       this.#list.splice(this.#list.indexOf(e), 1);
       return;
     }
-    const slot = this.#slotOf(Int32Array.from(e.key), 0);
+    const slot = this.#slotOf(laid(e.key), 0);
     const at = (this.#slots[slot] as number) - 1;
     this.#slots[slot] = GONE;
     this.#list[at] = null;
@@ -279,6 +279,15 @@ export class Elements {
     const e = this.#ranges[lo - 1] as Element;
     return compareAt(e.end ?? e.key, regs, at) >= 0 ? e : null;
   }
+}
+
+let registers: Int32Array = new Int32Array(16);
+
+/** A key as a packet would leave it in registers. The next key goes there too. */
+function laid(key: Value): Int32Array {
+  if (key.length > registers.length) registers = new Int32Array(key.length);
+  for (let i = 0; i < key.length; i++) registers[i] = key[i] as number;
+  return registers;
 }
 
 function hash(words: Int32Array, at: number, count: number): number {

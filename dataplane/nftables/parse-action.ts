@@ -4,8 +4,13 @@ import type { Stmt, Table } from "./model.ts";
 import { UNKNOWN } from "./nft-error.ts";
 
 /** Whether these words stand at the lexer. */
-export function stands(lex: Lexer, ...words: readonly string[]): boolean {
-  if (!lex.isWord(words[0] ?? "")) return false;
+export function stands(lex: Lexer, words: readonly string[]): boolean {
+  const { text, end } = lex;
+  const [first = "", second = ""] = words;
+  if (!lex.isWord(first)) return false;
+  // most often the second word begins otherwise, and need not be cut out
+  const next = text.charCodeAt(end + 1);
+  if (text.charCodeAt(end) === 32 && next > 32 && next !== second.charCodeAt(0)) return false;
   const there = lex.text.slice(lex.start, lex.start + 64).split(/\s+/);
   return words.every((word, i) => there[i] === word);
 }

@@ -96,8 +96,15 @@ function parseFlagsOrValue(lex: Lexer, type: DataType): readonly number[] {
   return value;
 }
 
+/** The expressions of keys: rules that ask for the same share one. */
+const keyExprs = new WeakMap<Key, Expr>();
+
 function keyExpr(key: Key): Expr {
-  return { kind: "key", key, type: key.type };
+  const known = keyExprs.get(key);
+  if (known !== undefined) return known;
+  const made: Expr = { kind: "key", key, type: key.type };
+  keyExprs.set(key, made);
+  return made;
 }
 
 /** A field that stands at `at`, where the rule may ask for it. */

@@ -6,6 +6,7 @@ import * as icmpv6 from "../wire/icmpv6.ts";
 import { PROTO_TCP } from "../wire/ipv4.ts";
 import { type DataType, ICMP_CODES, INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, type Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
+import { exact } from "./exact.ts";
 import type { Key } from "./keys.ts";
 import { type Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";
 import {
@@ -35,13 +36,22 @@ import { ConnCount, type Gate } from "./stateful.ts";
 const OPS: Readonly<Record<string, Op>> = { eq: "==", ne: "!=", lt: "<", gt: ">", le: "<=", ge: ">=" };
 const OP_SYMBOLS: readonly string[] = ["==", "!=", "<", ">", "<=", ">="];
 
+/** How statements begin of which the first word does not say what they are. */
+const CT_COUNT: readonly string[] = ["ct", "count"];
+const CT_HELPER_SET: readonly string[] = ["ct", "helper", "set"];
+const META_PRIORITY_SET: readonly string[] = ["meta", "priority", "set"];
+const MAXSEG_SET: readonly string[] = ["tcp", "option", "maxseg", "size", "set"];
+/** Flags of a set in a rule. */
+const CONSTANT: readonly string[] = ["constant"];
+const CONSTANT_INTERVAL: readonly string[] = ["constant", "interval"];
+
 export function anonymousSpec(map: boolean, key: readonly DataType[], data: SetSpec["data"]): SetSpec {
   return {
     map,
     key,
     data,
     typeof: "",
-    flags: [],
+    flags: CONSTANT,
     timeout: 0,
     gcInterval: 0,
     size: 0,
@@ -76,7 +86,7 @@ export class RuleParser {
     let comment = "";
     while (lex.kind !== T_END && lex.kind !== T_EOF && !lex.is("}")) {
       if (lex.acceptWord("comment")) {
-        comment = lex.word("a comment");
+        comment = lex.kept("a comment");
         break;
       }
       this.#statement();
@@ -84,10 +94,10 @@ export class RuleParser {
     if (lex.kind !== T_END && lex.kind !== T_EOF && !lex.is("}")) lex.expected("the end of the rule");
     if (this.#stmts.length === 0) lex.expected("a statement");
     return {
-      stmts: withoutDependencies(this.#stmts, this.#table.family),
+      stmts: exact(withoutDependencies(this.#stmts, this.#table.family)),
       comment,
-      chains: this.#chains,
-      sets: this.#sets,
+      chains: exact(this.#chains),
+      sets: exact(this.#sets),
       tracks: this.#tracks,
     };
   }
@@ -174,17 +184,17 @@ export class RuleParser {
       case "ipsec":
         lex.fail(`${word}: the statement is not supported`, lex.start, UNKNOWN);
     }
-    if (stands(lex, "ct", "count")) {
+    if (stands(lex, CT_COUNT)) {
       this.#stmts.push({ kind: "limit", limit: parseGate(lex) as Gate, name: "" });
       this.#tracks = true;
       return;
     }
-    if (stands(lex, "ct", "helper", "set")) {
+    if (stands(lex, CT_HELPER_SET)) {
       this.#stmts.push(parseHelper(lex, this.#table));
       this.#tracks = true;
       return;
     }
-    if (stands(lex, "meta", "priority", "set")) {
+    if (stands(lex, META_PRIORITY_SET)) {
       this.#stmts.push(parsePriority(lex));
       return;
     }
@@ -202,7 +212,7 @@ export class RuleParser {
   #matching(): void {
     const lex: Lexer = this.#lex;
     const at = lex.start;
-    if (stands(lex, "tcp", "option", "maxseg", "size", "set")) {
+    if (stands(lex, MAXSEG_SET)) {
       this.#mss();
       return;
     }
@@ -682,8 +692,10 @@ export function parseAnonymous(lex: Lexer, table: Table, spec: SetSpec, handle: 
   // whether it holds intervals is known when its elements are; a map's data may be shorter than it could
   const elements = parseElements(lex, table, spec);
   const ranged = elements.some((e) => e.end !== null);
-  const data = spec.data === "verdict" ? spec.data : spec.data.slice(0, dataFields(elements, spec.data));
-  const set = new NftSet(table, "", handle, { ...spec, data, flags: ranged ? ["constant", "interval"] : ["constant"] });
+  const data = spec.data === "verdict" ? spec.data : dataFields(elements, spec.data);
+  const flags = ranged ? CONSTANT_INTERVAL : CONSTANT;
+  const same = data === spec.data && flags === spec.flags;
+  const set = new NftSet(table, "", handle, same ? spec : { ...spec, data, flags });
   try {
     for (const e of elements) {
       if (set.elements.catchAll === null && e.key.length === 0) set.elements.catchAll = e;
@@ -722,16 +734,16 @@ function mergedWith(e: Element, met: readonly Element[]): Element {
   return { ...e, key, end };
 }
 
-/** How many of the possible fields the data of a map have. */
-function dataFields(elements: readonly Element[], types: readonly DataType[]): number {
+/** Those of the possible fields that the data of a map have. */
+function dataFields(elements: readonly Element[], types: readonly DataType[]): readonly DataType[] {
   const data = elements[0]?.data;
-  if (data === undefined || data === null || "kind" in data) return types.length;
+  if (data === undefined || data === null || "kind" in data) return types;
   let words = 0;
-  for (let i = 0; i < types.length; i++) {
+  for (let i = 0; i < types.length - 1; i++) {
     words += types[i]?.words ?? 0;
-    if (words === data.length) return i + 1;
+    if (words === data.length) return types.slice(0, i + 1);
   }
-  return types.length;
+  return types;
 }
 
 /**

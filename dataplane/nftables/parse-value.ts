@@ -1,5 +1,6 @@
 /** Constants: values, ranges, prefixes, flags, times, and the keys of elements. */
 import { type DataType, prefixRange, type Value } from "./datatype.ts";
+import { exact } from "./exact.ts";
 import { type Lexer, T_STRING, T_WORD } from "./lexer.ts";
 
 /** One value, or a range of them. */
@@ -86,7 +87,7 @@ export function parseKey(lex: Lexer, types: readonly DataType[]): { readonly key
       end.push((hi ?? lo)[w] as number);
     }
   }
-  return { key, end: ranged ? end : null };
+  return { key: exact(key), end: ranged ? exact(end) : null };
 }
 
 const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 };

@@ -28,10 +28,20 @@ export type DataType = {
 
 type Names = readonly (readonly [string, number])[];
 
+/** Single words that are small numbers, as most ports and protocols are: rules share them. */
+const small: Value[] = [];
+const SMALL = 1024;
+
+function wordOf(n: number): Value {
+  if (n >= SMALL || n < 0) return [n | 0];
+  while (small.length <= n) small.push([small.length]);
+  return small[n] as Value;
+}
+
 function parseNumber(text: string, bits: number): Value | undefined {
   if (!/^(?:0x[0-9a-fA-F]{1,8}|[0-9]{1,10})$/.test(text)) return undefined;
   const n = Number(text);
-  return n < 2 ** Math.min(bits, 32) ? [n | 0] : undefined;
+  return n < 2 ** Math.min(bits, 32) ? wordOf(n) : undefined;
 }
 
 const hex32 = (v: Value): string => `0x${((v[0] ?? 0) >>> 0).toString(16).padStart(8, "0")}`;
@@ -53,7 +63,7 @@ function named(name: string, bits: number, perLine: number, names: Names, print 
     perLine,
     parse(text) {
       const n = byName.get(text);
-      return n === undefined ? parseNumber(text, bits) : [n | 0];
+      return n === undefined ? parseNumber(text, bits) : wordOf(n);
     },
     print: (v) => byNumber.get((v[0] ?? 0) >>> 0) ?? print(v),
   };

@@ -141,9 +141,9 @@ export class Elements {
       this.#wide.push(e);
       return;
     }
-    if (this.#list === NO_ELEMENTS) this.#list = [];
     if (this.#slots === NOTHING && this.#list.length < SMALL) {
-      this.#list.push(e);
+      // without room for more: a set in a rule gets its elements once
+      this.#list = this.#list.concat(e);
       return;
     }
     if (this.#slots === NOTHING) this.#hashAll();

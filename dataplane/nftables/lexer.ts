@@ -33,8 +33,7 @@ CLASS[46] = DOT;
 for (const c of "-/") CLASS[c.charCodeAt(0)] = NAME_MORE;
 for (const c of " \t\r") CLASS[c.charCodeAt(0)] = SPACE;
 
-function classAt(text: string, at: number): number {
-  const c = text.charCodeAt(at);
+function classOf(c: number): number {
   return c < 128 ? (CLASS[c] as number) : OTHER;
 }
 
@@ -46,11 +45,10 @@ const KNOWN = 1024;
 const SHORT = 12;
 const known: string[] = new Array<string>(KNOWN).fill("");
 
-function cut(text: string, at: number, to: number): string {
+/** `h`: a hash of the word, or nearly of the word. */
+function cut(text: string, at: number, to: number, h: number): string {
   const length = to - at;
   if (length > SHORT) return text.slice(at, to);
-  let h = length;
-  for (let i = at; i < to; i++) h = (Math.imul(h, 31) + text.charCodeAt(i)) | 0;
   const slot = (h ^ (h >>> 10)) & (KNOWN - 1);
   const word = known[slot] as string;
   if (word.length === length && text.startsWith(word, at)) return word;
@@ -106,24 +104,30 @@ export class Lexer {
       this.#set(T_STRING, text.slice(at + 1, close), close + 1);
       return;
     }
-    const cls = classAt(text, at);
-    if (this.#address(text, at, cls, c)) return;
-    if (cls === DIGIT || cls === LETTER || (cls === DOT && classAt(text, at + 1) === LETTER)) {
+    const cls = classOf(c);
+    if (cls === DIGIT || cls === LETTER || (cls === DOT && classOf(text.charCodeAt(at + 1)) === LETTER)) {
       let to = at + 1;
+      let hash = c;
+      let next = text.charCodeAt(to);
       const most = cls === DIGIT ? DOT : NAME_MORE;
-      for (let k = classAt(text, to); k !== OTHER && k <= most; k = classAt(text, to)) to++;
+      for (let k = classOf(next); k !== OTHER && k <= most; k = classOf(next)) {
+        hash = (Math.imul(hash, 31) + next) | 0;
+        next = text.charCodeAt(++to);
+      }
+      if (next === 58 && to - at <= 4 && this.#address(text, at)) return;
       // a name does not end in what joins names
       if (cls !== DIGIT) {
         while (text.charCodeAt(to - 1) === 45) to--;
         if (text.charCodeAt(to) === 42) to++;
       }
-      this.#set(T_WORD, cut(text, at, to), to);
+      this.#set(T_WORD, cut(text, at, to, hash), to);
       return;
     }
     const next = text.charCodeAt(at + 1);
+    if (c === 58 && next === 58 && this.#address(text, at)) return;
     // nothing is doubled but with one of = < > &
-    const two = next === 61 || next === 60 || next === 62 || next === 38 ? cut(text, at, at + 2) : "";
-    const symbol = DOUBLE.includes(two) ? two : cut(text, at, at + 1);
+    const two = next === 61 || next === 60 || next === 62 || next === 38 ? text.slice(at, at + 2) : "";
+    const symbol = DOUBLE.includes(two) ? two : text.charAt(at);
     this.#set(T_SYMBOL, symbol, at + symbol.length);
   }
 
@@ -134,15 +138,7 @@ export class Lexer {
   }
 
   /** An address with colons, where one begins here. */
-  #address(text: string, at: number, cls: number, c: number): boolean {
-    if (c === 58) {
-      if (text.charCodeAt(at + 1) !== 58) return false;
-    } else {
-      if (cls !== DIGIT && cls !== LETTER) return false;
-      let to = at;
-      while (to < at + 5 && isHex(text.charCodeAt(to))) to++;
-      if (text.charCodeAt(to) !== 58) return false;
-    }
+  #address(text: string, at: number): boolean {
     COLONS.lastIndex = at;
     const found = COLONS.exec(text);
     if (found === null) return false;
@@ -240,8 +236,4 @@ export class Lexer {
     }
     throw new NftError(this.source, line, at - from + 1, reason, code);
   }
-}
-
-function isHex(c: number): boolean {
-  return (c >= 48 && c < 58) || (c >= 65 && c < 71) || (c >= 97 && c < 103);
 }

@@ -181,6 +181,8 @@ export type BaseSpec = {
   readonly devices: readonly string[];
 };
 
+const FEW = 4;
+
 export class Chain {
   readonly table: Table;
   name: string;
@@ -188,7 +190,7 @@ export class Chain {
   readonly base: BaseSpec | null;
   policy: "accept" | "drop" = "accept";
   comment: string;
-  readonly rules: Rule[] = [];
+  rules: Rule[] = [];
   /** How many verdicts lead here. */
   uses = 0;
   /** Its number where packets walk (`chain-code.ts`); 0 while none has met it. */
@@ -200,6 +202,12 @@ export class Chain {
     this.handle = handle;
     this.base = base;
     this.comment = comment;
+  }
+
+  /** Puts a rule last. Few rules are a list without room for more: most chains have no more, and are many. */
+  append(rule: Rule): void {
+    if (this.rules.length < FEW) this.rules = this.rules.concat(rule);
+    else this.rules.push(rule);
   }
 }
 

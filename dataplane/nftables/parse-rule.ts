@@ -8,6 +8,7 @@ import { type DataType, ICMP_CODES, INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_AD
 import type { Element } from "./elements.ts";
 import { exact } from "./exact.ts";
 import type { Key } from "./keys.ts";
+import { knownMatch } from "./known-matches.ts";
 import { type Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";
 import {
   type Chain,
@@ -314,7 +315,7 @@ export class RuleParser {
       lex.next();
     }
     const right = this.#right(left, op, explicit, at);
-    const match = { kind: "match", left, op, right, explicit: explicit && op === "==" } as const;
+    const match = knownMatch({ kind: "match", left, op, right, explicit: explicit && op === "==" });
     this.#protocols.learn(match);
     this.#stmts.push(match);
   }

@@ -57,6 +57,9 @@ export function applyNft(rules: Ruleset, text: string, source: string, now: numb
   return rules.transaction(() => parser.run());
 }
 
+const AT_END: RulePlace = { at: "end" };
+const AT_START: RulePlace = { at: "start" };
+
 const VERBS: readonly string[] = [
   "add",
   "create",
@@ -361,7 +364,7 @@ class Commands {
     for (const read of elements) read();
     for (const { chain, at } of ruleTexts) {
       this.#seek(at);
-      this.#addRule(chain, { at: "end" });
+      this.#addRule(chain, AT_END);
     }
     lex.end = after;
     lex.kind = kind;
@@ -514,7 +517,7 @@ class Commands {
   #rule(verb: "add" | "insert" | "replace"): void {
     const lex: Lexer = this.#lex;
     const chain = this.#chain(this.#tableRef());
-    let place: RulePlace = { at: verb === "insert" ? "start" : "end" };
+    let place: RulePlace = verb === "insert" ? AT_START : AT_END;
     const before = verb === "insert";
     if (lex.isWord("handle") || lex.isWord("position")) {
       lex.next();

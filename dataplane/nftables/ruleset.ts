@@ -248,7 +248,7 @@ export class Ruleset {
     const rule = new Rule(chain, chain.table.nextHandle++, parts.stmts, parts.comment, parts, this.#print);
     if (old !== null) this.#replaceRule(old, rule);
     else {
-      if (at === rules.length) rules.push(rule);
+      if (at === rules.length) chain.append(rule);
       else rules.splice(at, 0, rule);
       this.#link(rule);
       this.#did(rule);

@@ -184,10 +184,13 @@ class Group {
   readonly devs: boolean;
   readonly networks: boolean;
   /** The first rule of each slot, END where there is none; the number of slots is a power of two. */
-  heads: Int32Array = EMPTY;
+  heads: Int32Array;
+  /** How many rules it has. */
+  count = 0;
 
-  constructor(shape: Shape) {
+  constructor(shape: Shape, heads: Int32Array = EMPTY) {
     this.shape = shape;
+    this.heads = heads;
     this.ports = shape.dport || shape.sport;
     this.devs = shape.input || shape.output;
     this.networks = shape.dstLen !== 0 || shape.srcLen !== 0;
@@ -201,11 +204,15 @@ function mix(h: number, value: number): number {
   return k ^ (k >>> 15);
 }
 
-function slots(count: number): number {
+/** How many slots a group of so many rules has. The residue is one list. */
+function slots({ shape, count }: Group): number {
   let size = 1;
-  while (size < count * 2) size *= 2;
+  if (shape !== ANYTHING) while (size < count * 2) size *= 2;
   return size;
 }
+
+/** Rules are put in their places in a copy up to so many; for more, all lists are made anew. */
+const FEW = 16;
 
 /** A walk's place in a chain is its `cursors`: for each group the next rule that could match. */
 export class ChainIndex {
@@ -227,6 +234,7 @@ export class ChainIndex {
     names: Map<string, number>,
     group: Uint8Array,
     key: Int32Array,
+    next: Int32Array,
     records: Int32Array,
   ) {
     this.records = records;
@@ -234,22 +242,16 @@ export class ChainIndex {
     this.#names = names;
     this.#group = group;
     this.#key = key;
-    this.#next = new Int32Array(key.length);
+    this.#next = next;
     this.marked = groups.some((g) => g.shape.markMask !== 0);
-    this.#link();
   }
 
-  #link(): void {
+  /** Makes all lists of rules. The groups know how many rules they have. */
+  link(): void {
     const { groups } = this;
     const group = this.#group;
     const key = this.#key;
-    const counts = new Int32Array(groups.length);
-    for (let i = 0; i < group.length; i++) {
-      const g = group[i] as number;
-      counts[g] = (counts[g] as number) + 1;
-    }
-    for (const [g, at] of groups.entries())
-      at.heads = new Int32Array(g === 0 ? 1 : slots(counts[g] as number)).fill(END);
+    for (const g of groups) g.heads = new Int32Array(slots(g)).fill(END);
     const next = this.#next;
     for (let i = key.length - 1; i >= 0; i--) {
       const { heads } = groups[group[i] as number] as Group;
@@ -257,6 +259,35 @@ export class ChainIndex {
       next[i] = heads[slot] as number;
       heads[slot] = i;
     }
+  }
+
+  /** Takes over the lists of another index, which has `removed` rules at `at` where this one has `added` new ones. */
+  #relink(before: ChainIndex, at: number, removed: number, added: number): void {
+    const old = before.#next;
+    const edge = at + removed;
+    const by = added - removed;
+    const next = this.#next;
+    copyMoved(old.subarray(0, at), next, old, at, edge, by);
+    copyMoved(old.subarray(edge), next.subarray(at + added), old, at, edge, by);
+    for (const [g, { heads }] of before.groups.entries())
+      copyMoved(heads, (this.groups[g] as Group).heads, old, at, edge, by);
+    for (let i = at; i < at + added; i++) this.#insert(i);
+  }
+
+  /** Puts a rule in the list of its slot, whose other rules stand there in order. */
+  #insert(rule: number): void {
+    const { heads } = this.groups[this.#group[rule] as number] as Group;
+    const next = this.#next;
+    const slot = (this.#key[rule] as number) & (heads.length - 1);
+    let last = -1;
+    let i = heads[slot] as number;
+    while (i < rule) {
+      last = i;
+      i = next[i] as number;
+    }
+    next[rule] = i;
+    if (last < 0) heads[slot] = rule;
+    else next[last] = rule;
   }
 
   /** Sets the cursors of a packet that enters the chain; `at` is where they begin. */
@@ -340,22 +371,40 @@ export class ChainIndex {
     group.set(this.#group.subarray(at + removed), at + added.length);
     key.set(this.#key.subarray(at + removed), at + added.length);
     records.set(this.records.subarray((at + removed) * RECORD), (at + added.length) * RECORD);
+    const groups = this.groups.map((g) => new Group(g.shape, new Int32Array(g.heads.length)));
+    for (const [g, { count }] of this.groups.entries()) (groups[g] as Group).count = count;
+    for (let i = at; i < at + removed; i++) (groups[this.#group[i] as number] as Group).count--;
     for (const [i, rule] of added.entries()) {
       const asked = askedOf(rule);
-      const g = placeIn(this.groups, asked.shape);
+      const g = placeIn(groups, asked.shape);
       // A kind of rule that the chain did not have: the groups may be others now.
       if (g === 0 && nameOf(asked.shape) !== NOTHING) return null;
+      const place = groups[g] as Group;
+      place.count++;
       group[at + i] = g;
-      key[at + i] = hashOf(this.groups[g] as Group, rule, asked, this.#names);
+      key[at + i] = hashOf(place, rule, asked, this.#names);
       writeRecord(records, (at + i) * RECORD, rule);
     }
-    return new ChainIndex(
-      this.groups.map((g) => new Group(g.shape)),
-      this.#names,
-      group,
-      key,
-      records,
-    );
+    const index = new ChainIndex(groups, this.#names, group, key, new Int32Array(length), records);
+    if (added.length <= FEW && groups.every((g) => slots(g) === g.heads.length))
+      index.#relink(this, at, removed, added.length);
+    else index.link();
+    return index;
+  }
+}
+
+/**
+ * Copies places of rules to a chain where those from `edge` on stand elsewhere by `by`, and those from `at` to there are
+ * gone: in place of one that is gone stands the next rule of its slot that is not, as `next` has it.
+ */
+function copyMoved(from: Int32Array, to: Int32Array, next: Int32Array, at: number, edge: number, by: number): void {
+  for (let i = 0; i < from.length; i++) {
+    let place = from[i] as number;
+    if (place >= at && place !== END) {
+      while (place < edge) place = next[place] as number;
+      if (place !== END) place += by;
+    }
+    to[i] = place;
   }
 }
 
@@ -423,11 +472,15 @@ function buildIndex(rules: readonly Rule[]): ChainIndex | null {
       g = placeIn(groups, a.shape);
       places.set(name, g);
     }
+    const place = groups[g] as Group;
+    place.count++;
     group[i] = g;
-    key[i] = hashOf(groups[g] as Group, rule, a, names);
+    key[i] = hashOf(place, rule, a, names);
     writeRecord(records, i * RECORD, rule);
   }
-  return new ChainIndex(groups, names, group, key, records);
+  const index = new ChainIndex(groups, names, group, key, new Int32Array(rules.length), records);
+  index.link();
+  return index;
 }
 
 /** Whole shapes that many rules have, then parts of shapes that many of the rest have. */

@@ -12,33 +12,19 @@ import { ownText } from "./own-text.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { readRule } from "./rule-shape.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
-import { type Chain, difference, jumpChanges, type Policy, type Rule } from "./rules.ts";
+import { type Chain, difference, jumpChanges, type Kept, type Policy, type Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
+import { StagedChain } from "./staged-chain.ts";
 import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
 import { targetModule } from "./target/registry.ts";
 import { unknownRule } from "./unknown-rule.ts";
-
-/** A chain while a text is read. `rules` are shared with the chain as it was until `own`. */
-type Staged = {
-  readonly name: string;
-  policy: Policy | null;
-  rules: Rule[];
-  lines: number[];
-  own: boolean;
-  readonly state: ChainState | null;
-  changed: boolean;
-  /** The counters start anew. */
-  zero: boolean;
-  /** The chain as it will be, once the text was read. */
-  made: Chain | null;
-};
 
 class StagedTable {
   readonly name: string;
   readonly base: TableState | null;
   /** Set where the table starts anew. */
   readonly fresh: boolean;
-  readonly chains: Map<string, Staged | null> = new Map();
+  readonly chains: Map<string, StagedChain | null> = new Map();
   /** Whether the text says anything about the table; an empty flush makes it go. */
   used: boolean;
 
@@ -49,28 +35,17 @@ class StagedTable {
     this.used = !fresh && base !== null;
   }
 
-  get(name: string): Staged | undefined {
+  get(name: string): StagedChain | undefined {
     const staged = this.chains.get(name);
     if (staged !== undefined) return staged ?? undefined;
     const state = this.fresh ? undefined : this.base?.chains.get(name);
-    if (state !== undefined) return this.#touch(name, state);
+    if (state !== undefined) return this.#stage(name, state.chain.policy, state);
     if (isBuiltin(this.name, name) && (this.fresh || this.base === null)) return this.make(name, "ACCEPT");
     return undefined;
   }
 
-  #touch(name: string, state: ChainState): Staged {
-    const { policy, rules, lines } = state.chain;
-    const staged: Staged = {
-      name,
-      policy,
-      rules: rules as Rule[],
-      lines: lines as number[],
-      own: false,
-      state,
-      changed: false,
-      zero: false,
-      made: null,
-    };
+  #stage(name: string, policy: Policy | null, state: ChainState | null): StagedChain {
+    const staged = new StagedChain(name, policy, state);
     this.chains.set(name, staged);
     return staged;
   }
@@ -83,44 +58,14 @@ class StagedTable {
     return isBuiltin(this.name, name);
   }
 
-  make(name: string, policy: Policy | null): Staged {
-    const staged: Staged = {
-      name,
-      policy,
-      rules: [],
-      lines: [],
-      own: true,
-      state: null,
-      changed: true,
-      zero: true,
-      made: null,
-    };
-    this.chains.set(name, staged);
-    return staged;
+  make(name: string, policy: Policy | null): StagedChain {
+    return this.#stage(name, policy, null);
   }
 
   names(): string[] {
     const known = this.fresh || this.base === null ? (TABLES[this.name] ?? []) : [...this.base.chains.keys()];
     return [...new Set([...known, ...this.chains.keys()])].filter((n) => this.has(n));
   }
-}
-
-/** Makes the chain's rules writable. */
-function own(chain: Staged): Staged {
-  if (!chain.own) {
-    chain.rules = [...chain.rules];
-    chain.lines = [...chain.lines];
-    chain.own = true;
-  }
-  chain.changed = true;
-  return chain;
-}
-
-function empty(chain: Staged): void {
-  own(chain);
-  chain.rules = [];
-  chain.lines = [];
-  chain.zero = true;
 }
 
 /** A line of a text, counted from 1. */
@@ -184,7 +129,7 @@ class Restore {
   readonly #staged: Map<string, StagedTable> = new Map();
   #table: StagedTable | null = null;
   #line = 0;
-  #lastChain: Staged | null = null;
+  #lastChain: StagedChain | null = null;
 
   constructor(tables: Tables, options: RestoreOptions) {
     this.#tables = tables;
@@ -269,7 +214,7 @@ class Restore {
       table.make(ownText(name), null);
       return;
     }
-    empty(chain);
+    chain.empty();
   }
 
   #setPolicy(table: StagedTable, name: string, policy: string): void {
@@ -277,7 +222,8 @@ class Restore {
       throw new OptionError("", `policy "${policy}" is neither ACCEPT nor DROP`);
     const chain = table.get(name);
     if (chain === undefined || chain.policy === null) throw new OptionError("", `chain ${name} has no policy`);
-    own(chain).policy = policy;
+    chain.policy = policy;
+    chain.changed = true;
   }
 
   #counted(line: string): void {
@@ -295,19 +241,16 @@ class Restore {
     let space = text.indexOf(" ", from);
     if (space < 0 || space > to) space = to;
     const chain = this.#chain(table, text.slice(from, space));
-    own(chain);
     const words = text.slice(space + 1, to);
     try {
       for (const rule of this.#rules(words)) {
         this.#check(table, chain, rule);
-        chain.rules.push(rule);
-        chain.lines.push(this.#line);
+        chain.push(rule, this.#line);
       }
     } catch (cause) {
       const skip = this.#options.lenient === true && cause instanceof OptionError && cause.unknown;
       if (!skip) throw cause;
-      chain.rules.push(unknownRule(words.trim(), cause.message));
-      chain.lines.push(this.#line);
+      chain.push(unknownRule(words.trim(), cause.message), this.#line);
     }
   }
 
@@ -316,7 +259,7 @@ class Restore {
     return this.#options.cache.get(text, (own) => (six ? parseRule(words(own), true) : readRule(own)));
   }
 
-  #chain(table: StagedTable, name: string): Staged {
+  #chain(table: StagedTable, name: string): StagedChain {
     const last = this.#lastChain;
     if (last !== null && last.name === name) return last;
     const chain = table.get(name);
@@ -326,7 +269,7 @@ class Restore {
   }
 
   /** What a rule needs of its place: the jump's chain, the target's table, the sets, interfaces that the hook has. */
-  #check(table: StagedTable, chain: Staged, rule: Rule): void {
+  #check(table: StagedTable, chain: StagedChain, rule: Rule): void {
     const target = rule.target;
     if (target !== null && target.kind === "jump") {
       if (!table.has(target.chain))
@@ -393,7 +336,7 @@ class Restore {
         this.#rename(table, name, after);
         return;
       case "-F":
-        for (const n of name === "" ? table.names() : [name]) empty(this.#chain(table, n));
+        for (const n of name === "" ? table.names() : [name]) this.#chain(table, n).empty();
         return;
       case "-P":
         this.#setPolicy(table, name, after);
@@ -409,7 +352,7 @@ class Restore {
   }
 
   /** A chain of which not all is said: edits must find it as their writer left it. */
-  #left(table: StagedTable, name: string): Staged {
+  #left(table: StagedTable, name: string): StagedChain {
     const chain = this.#chain(table, name);
     const { edits, source } = this.#options;
     // One that the text emptied first is as it says.
@@ -425,19 +368,18 @@ class Restore {
   }
 
   #insert(table: StagedTable, name: string, text: string): void {
-    const chain = own(this.#left(table, name));
+    const chain = this.#left(table, name);
     const { position = 1, rest } = this.#position(text);
     if (position < 1 || position > chain.rules.length + 1) {
       throw new OptionError("", `chain ${name}: no place ${position} among ${chain.rules.length} rules`);
     }
     const rules = this.#rules(rest);
     for (const rule of rules) this.#check(table, chain, rule);
-    chain.rules.splice(position - 1, 0, ...rules);
-    chain.lines.splice(position - 1, 0, ...rules.map(() => this.#line));
+    chain.splice(position - 1, 0, rules, this.#line);
   }
 
   #replace(table: StagedTable, name: string, text: string): void {
-    const chain = own(this.#left(table, name));
+    const chain = this.#left(table, name);
     const { position, rest } = this.#position(text);
     if (position === undefined || position < 1 || position > chain.rules.length) {
       throw new OptionError("", `chain ${name}: no rule ${position ?? ""} to replace`);
@@ -445,26 +387,23 @@ class Restore {
     const [rule, more] = this.#rules(rest);
     if (rule === undefined || more !== undefined) throw new OptionError("", "one rule cannot be replaced by several");
     this.#check(table, chain, rule);
-    chain.rules[position - 1] = rule;
-    chain.lines[position - 1] = this.#line;
+    chain.splice(position - 1, 1, [rule], this.#line);
   }
 
   #delete(table: StagedTable, name: string, text: string): void {
-    const chain = own(this.#left(table, name));
+    const chain = this.#left(table, name);
     const { position, rest } = this.#position(text);
     if (position !== undefined && rest === "") {
       if (position < 1 || position > chain.rules.length)
         throw new OptionError("", `chain ${name}: no rule ${position}`);
-      chain.rules.splice(position - 1, 1);
-      chain.lines.splice(position - 1, 1);
+      chain.splice(position - 1, 1, [], this.#line);
       return;
     }
     for (const rule of this.#rules(text)) {
       const very = chain.rules.indexOf(rule);
       const at = very >= 0 ? very : chain.rules.findIndex((r) => sameRule(r, rule));
       if (at < 0) throw new OptionError("", `chain ${name} has no rule ${rule.text}`);
-      chain.rules.splice(at, 1);
-      chain.lines.splice(at, 1);
+      chain.splice(at, 1, [], this.#line);
     }
   }
 
@@ -488,19 +427,17 @@ class Restore {
     if (chain === undefined) throw new OptionError("", `chain ${from} does not exist in table ${table.name}`);
     if (table.has(to)) throw new OptionError("", `chain ${to} exists`);
     const moved = table.make(to, null);
-    moved.rules = chain.rules;
-    moved.lines = chain.lines;
-    moved.own = chain.own;
+    moved.replace([...chain.rules], [...chain.lines]);
     table.chains.set(from, null);
     for (const name of table.names()) {
       const other = table.get(name);
       if (other === undefined || !other.rules.some((r) => leadsTo(r, from))) continue;
-      own(other);
-      other.rules = other.rules.map((r) =>
+      const rules = other.rules.map((r) =>
         leadsTo(r, from)
           ? (parseRule(words(r.text.replace(/-([jg]) \S+$/, `-$1 ${to}`)), this.#options.six === true)[0] ?? r)
           : r,
       );
+      other.replace(rules, [...other.lines]);
     }
   }
 
@@ -522,7 +459,7 @@ class Restore {
     };
   }
 
-  #made(chain: Staged): Chain {
+  #made(chain: StagedChain): Chain {
     chain.made ??= this.#options.cache.chain(
       chain.name,
       chain.policy,
@@ -597,7 +534,7 @@ class Restore {
           state.policyPackets = 0;
           state.policyBytes = 0;
         } else {
-          state.counters = carried(old, made, counters);
+          state.counters = carried(old, made, counters, chain);
         }
         table.exchange(old, made);
         undo.push(() => {
@@ -611,12 +548,13 @@ class Restore {
 }
 
 /** Counters of the rules that stayed: the same rule from the same line, in the same order. */
-function carried(old: Chain, now: Chain, counters: Float64Array | null): Float64Array | null {
+function carried(old: Chain, now: Chain, counters: Float64Array | null, kept: Kept): Float64Array | null {
   if (counters === null) return null;
   const out = new Float64Array(now.rules.length * 2);
   const { from, end, oldEnd } = difference(old.rules, now.rules);
+  const { head, tail } = kept;
   const behind = now.rules.length - end;
-  if (sameLines(old, 0, now, 0, from) && sameLines(old, oldEnd, now, end, behind)) {
+  if (sameLines(old, head, now, head, from - head) && sameLines(old, oldEnd, now, end, behind - tail)) {
     out.set(counters.subarray(0, from * 2));
     out.set(counters.subarray(oldEnd * 2), end * 2);
     carry(old, from, oldEnd, now, from, end, counters, out);
@@ -692,10 +630,10 @@ class Graph {
   }
 
   /** How many more jumps lead from a staged chain to each other than before. */
-  #changes(name: string, chain: Staged | null): ReadonlyMap<string, number> {
+  #changes(name: string, chain: StagedChain | null): ReadonlyMap<string, number> {
     const state = this.#table.fresh ? undefined : this.#table.base?.chains.get(name);
     const rules = chain === null ? [] : chain.rules;
-    return jumpChanges(state?.chain.rules ?? [], rules);
+    return jumpChanges(state?.chain.rules ?? [], rules, chain ?? undefined);
   }
 
   /** Chains that are to go, and to which jumps would still lead. */
@@ -713,7 +651,7 @@ class Graph {
   }
 
   /** Looks at what is new in a chain: where its jumps lead, and which hooks its targets allow. */
-  checkChain(chain: Staged): void {
+  checkChain(chain: StagedChain): void {
     if (!this.#followed.has(chain.name)) {
       this.#followed.set(chain.name, false);
       for (const [to, by] of this.#changes(chain.name, chain)) if (by > 0) this.#follow(chain, to);
@@ -724,7 +662,7 @@ class Graph {
   }
 
   /** Follows all jumps from a chain that `start` leads to: no way may come back to a chain that it went through. */
-  #follow(from: Staged, first: string): void {
+  #follow(from: StagedChain, first: string): void {
     const start = from.name;
     const circle = (name: string, by: string): OptionError => {
       const line = from.lines[from.rules.findIndex((r) => leadsTo(r, first))] ?? 0;

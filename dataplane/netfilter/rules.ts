@@ -212,22 +212,27 @@ function countJumps(into: Map<string, number>, rules: readonly Rule[], from: num
 /** Where two lists differ: from `from` to before `end`, in the old one to before `oldEnd`. */
 export type Difference = { readonly from: number; readonly end: number; readonly oldEnd: number };
 
-/** The last lists that were compared: a change asks several times, and lists are long. Lists never change. */
+/** How many rules at the beginning and at the end are known to be the same in both lists. */
+export type Kept = { readonly head: number; readonly tail: number };
+const NOTHING_KEPT: Kept = { head: 0, tail: 0 };
+
+/** The last long lists that were compared: a change asks several times. Lists never change. */
 let compared: { readonly old: readonly Rule[]; readonly now: readonly Rule[]; readonly by: Difference } | null = null;
 
-export function difference(old: readonly Rule[], now: readonly Rule[]): Difference {
+export function difference(old: readonly Rule[], now: readonly Rule[], kept: Kept = NOTHING_KEPT): Difference {
   if (compared !== null && compared.old === old && compared.now === now) return compared.by;
-  let end = now.length;
-  let oldEnd = old.length;
-  const short = Math.min(end, oldEnd);
-  let from = 0;
+  const short = Math.min(old.length, now.length);
+  let from = kept.head;
   while (from < short && old[from] === now[from]) from++;
+  const tail = Math.min(kept.tail, short - from);
+  let end = now.length - tail;
+  let oldEnd = old.length - tail;
   while (end > from && oldEnd > from && old[oldEnd - 1] === now[end - 1]) {
     end--;
     oldEnd--;
   }
   const by = { from, end, oldEnd };
-  compared = short < COMPARED_MIN ? null : { old, now, by };
+  if (short >= COMPARED_MIN) compared = { old, now, by };
   return by;
 }
 
@@ -235,8 +240,8 @@ export function difference(old: readonly Rule[], now: readonly Rule[]): Differen
 const COMPARED_MIN = 64;
 
 /** How many more jumps lead to each chain, after one list of rules takes the place of another. */
-export function jumpChanges(old: readonly Rule[], now: readonly Rule[]): ReadonlyMap<string, number> {
-  const { from, end, oldEnd } = difference(old, now);
+export function jumpChanges(old: readonly Rule[], now: readonly Rule[], kept?: Kept): ReadonlyMap<string, number> {
+  const { from, end, oldEnd } = difference(old, now, kept);
   const changes = new Map<string, number>();
   countJumps(changes, now, from, end, 1);
   countJumps(changes, old, from, oldEnd, -1);

@@ -143,7 +143,7 @@ export class Elements {
     }
     if (this.#slots === NOTHING && this.#list.length < SMALL) {
       // without room for more: a set in a rule gets its elements once
-      this.#list = this.#list.concat(e);
+      this.#list = this.#list.toSpliced(this.#list.length, 0, e);
       return;
     }
     if (this.#slots === NOTHING) this.#hashAll();

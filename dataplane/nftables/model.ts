@@ -206,7 +206,7 @@ export class Chain {
 
   /** Puts a rule last. Few rules are a list without room for more: most chains have no more, and are many. */
   append(rule: Rule): void {
-    if (this.rules.length < FEW) this.rules = this.rules.concat(rule);
+    if (this.rules.length < FEW) this.rules = this.rules.toSpliced(this.rules.length, 0, rule);
     else this.rules.push(rule);
   }
 }

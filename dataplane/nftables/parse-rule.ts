@@ -1,4 +1,5 @@
 /** A rule: its statements, one after another, to the end of the line. */
+import { exact } from "../netfilter/exact.ts";
 import { REJECT_TCP_RESET } from "../netfilter/hooks.ts";
 import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6 } from "../wire/ethernet.ts";
 import * as icmpv4 from "../wire/icmpv4.ts";
@@ -6,7 +7,6 @@ import * as icmpv6 from "../wire/icmpv6.ts";
 import { PROTO_TCP } from "../wire/ipv4.ts";
 import { type DataType, ICMP_CODES, INET_PROTO, INET_SERVICE, IPV4_ADDR, IPV6_ADDR, type Value } from "./datatype.ts";
 import type { Element } from "./elements.ts";
-import { exact } from "../netfilter/exact.ts";
 import type { Key } from "./keys.ts";
 import { knownMatch } from "./known-matches.ts";
 import { type Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";

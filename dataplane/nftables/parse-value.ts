@@ -1,6 +1,6 @@
 /** Constants: values, ranges, prefixes, flags, times, and the keys of elements. */
-import { type DataType, prefixRange, type Value } from "./datatype.ts";
 import { exact } from "../netfilter/exact.ts";
+import { type DataType, prefixRange, type Value } from "./datatype.ts";
 import { type Lexer, T_STRING, T_WORD } from "./lexer.ts";
 
 /** One value, or a range of them. */

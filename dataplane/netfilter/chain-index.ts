@@ -14,7 +14,7 @@ import type { Network6 } from "./address.ts";
 import { hasPorts } from "./match/ports.ts";
 import type { Match } from "./match/registry.ts";
 import type { NfPacket } from "./packet.ts";
-import { RECORD, writeRecord } from "./rule-record.ts";
+import { RecordStore } from "./record-store.ts";
 import { type Chain, INV_DST, INV_IN, INV_OUT, INV_PROTO, INV_SRC, type Rule } from "./rules.ts";
 
 /** Groups of a chain, the residue among them. */
@@ -186,11 +186,12 @@ class Group {
   /** The first rule of each slot, END where there is none; the number of slots is a power of two. */
   heads: Int32Array;
   /** How many rules it has. */
-  count = 0;
+  count: number;
 
-  constructor(shape: Shape, heads: Int32Array = EMPTY) {
+  constructor(shape: Shape, heads: Int32Array = EMPTY, count = 0) {
     this.shape = shape;
     this.heads = heads;
+    this.count = count;
     this.ports = shape.dport || shape.sport;
     this.devs = shape.input || shape.output;
     this.networks = shape.dstLen !== 0 || shape.srcLen !== 0;
@@ -214,6 +215,15 @@ function slots({ shape, count }: Group): number {
 /** Rules are put in their places in a copy up to so many; for more, all lists are made anew. */
 const FEW = 16;
 
+/** What the index has of each rule: the hash of what it asks in its group, the next rule of its slot, its record, its group. */
+const ENTRY = 4;
+const KEY = 0;
+const NEXT = 1;
+const WHERE = 2;
+const GROUP = 3;
+/** The store may hold so many times the records of the rules that are there. */
+const WASTE = 2;
+
 /** A walk's place in a chain is its `cursors`: for each group the next rule that could match. */
 export class ChainIndex {
   /** The residue is the first. */
@@ -222,72 +232,74 @@ export class ChainIndex {
   readonly marked: boolean;
   /** Numbers for the interfaces that rules name. */
   readonly #names: Map<string, number>;
-  /** For each rule its group, the hash of what it asks there, and the next rule of its slot. */
-  readonly #group: Uint8Array;
-  readonly #key: Int32Array;
-  readonly #next: Int32Array;
-  /** The rules' records (`rule-record.ts`). */
-  readonly records: Int32Array;
+  readonly #entries: Int32Array;
+  readonly #store: RecordStore;
 
-  constructor(
-    groups: readonly Group[],
-    names: Map<string, number>,
-    group: Uint8Array,
-    key: Int32Array,
-    next: Int32Array,
-    records: Int32Array,
-  ) {
-    this.records = records;
+  constructor(groups: readonly Group[], names: Map<string, number>, entries: Int32Array, store: RecordStore) {
     this.groups = groups;
     this.#names = names;
-    this.#group = group;
-    this.#key = key;
-    this.#next = next;
+    this.#entries = entries;
+    this.#store = store;
     this.marked = groups.some((g) => g.shape.markMask !== 0);
+  }
+
+  /** The rules' records, and where in them that of one rule is. */
+  get records(): Int32Array {
+    return this.#store.words;
+  }
+
+  recordOf(rule: number): number {
+    return this.#entries[rule * ENTRY + WHERE] as number;
+  }
+
+  /** Writes what is to be known of a rule, but for the next rule of its slot. */
+  enterRule(rule: number, r: Rule, asked: Asked, g: number): void {
+    const e = this.#entries;
+    const at = rule * ENTRY;
+    const group = this.groups[g] as Group;
+    group.count++;
+    e[at + KEY] = hashOf(group, r, asked, this.#names);
+    e[at + WHERE] = this.#store.add(r);
+    e[at + GROUP] = g;
   }
 
   /** Makes all lists of rules. The groups know how many rules they have. */
   link(): void {
     const { groups } = this;
-    const group = this.#group;
-    const key = this.#key;
+    const e = this.#entries;
     for (const g of groups) g.heads = new Int32Array(slots(g)).fill(END);
-    const next = this.#next;
-    for (let i = key.length - 1; i >= 0; i--) {
-      const { heads } = groups[group[i] as number] as Group;
-      const slot = (key[i] as number) & (heads.length - 1);
-      next[i] = heads[slot] as number;
-      heads[slot] = i;
+    for (let at = e.length - ENTRY; at >= 0; at -= ENTRY) {
+      const { heads } = groups[e[at + GROUP] as number] as Group;
+      const slot = (e[at + KEY] as number) & (heads.length - 1);
+      e[at + NEXT] = heads[slot] as number;
+      heads[slot] = at / ENTRY;
     }
   }
 
   /** Takes over the lists of another index, which has `removed` rules at `at` where this one has `added` new ones. */
   #relink(before: ChainIndex, at: number, removed: number, added: number): void {
-    const old = before.#next;
-    const edge = at + removed;
-    const by = added - removed;
-    const next = this.#next;
-    copyMoved(old.subarray(0, at), next, old, at, edge, by);
-    copyMoved(old.subarray(edge), next.subarray(at + added), old, at, edge, by);
+    const old = before.#entries;
+    const change = { at, edge: at + removed, by: added - removed };
+    moveNext(this.#entries, old, change);
     for (const [g, { heads }] of before.groups.entries())
-      copyMoved(heads, (this.groups[g] as Group).heads, old, at, edge, by);
+      moveHeads((this.groups[g] as Group).heads, heads, old, change);
     for (let i = at; i < at + added; i++) this.#insert(i);
   }
 
   /** Puts a rule in the list of its slot, whose other rules stand there in order. */
   #insert(rule: number): void {
-    const { heads } = this.groups[this.#group[rule] as number] as Group;
-    const next = this.#next;
-    const slot = (this.#key[rule] as number) & (heads.length - 1);
+    const e = this.#entries;
+    const { heads } = this.groups[e[rule * ENTRY + GROUP] as number] as Group;
+    const slot = (e[rule * ENTRY + KEY] as number) & (heads.length - 1);
     let last = -1;
     let i = heads[slot] as number;
     while (i < rule) {
       last = i;
-      i = next[i] as number;
+      i = e[i * ENTRY + NEXT] as number;
     }
-    next[rule] = i;
+    e[rule * ENTRY + NEXT] = i;
     if (last < 0) heads[slot] = rule;
-    else next[last] = rule;
+    else e[last * ENTRY + NEXT] = rule;
   }
 
   /** Sets the cursors of a packet that enters the chain; `at` is where they begin. */
@@ -323,17 +335,19 @@ export class ChainIndex {
   }
 
   #after(rule: number): number {
-    const wanted = this.#key[rule] as number;
-    let i = this.#next[rule] as number;
-    while (i !== END && this.#key[i] !== wanted) i = this.#next[i] as number;
+    const e = this.#entries;
+    const wanted = e[rule * ENTRY + KEY] as number;
+    let i = e[rule * ENTRY + NEXT] as number;
+    while (i !== END && e[i * ENTRY + KEY] !== wanted) i = e[i * ENTRY + NEXT] as number;
     return i;
   }
 
   #first(group: Group, p: NfPacket, last: number): number {
+    const e = this.#entries;
     const wanted = this.#hash(group, p);
     const { heads } = group;
     let i = heads[wanted & (heads.length - 1)] as number;
-    while (i !== END && (i <= last || this.#key[i] !== wanted)) i = this.#next[i] as number;
+    while (i !== END && (i <= last || e[i * ENTRY + KEY] !== wanted)) i = e[i * ENTRY + NEXT] as number;
     return i;
   }
 
@@ -359,33 +373,23 @@ export class ChainIndex {
 
   /** The index of a chain that has `added` in place of `removed` rules at `at`; null: it is to be built anew. */
   edited(at: number, removed: number, added: readonly Rule[]): ChainIndex | null {
-    const before = this.#key.length;
+    const old = this.#entries;
+    const before = old.length / ENTRY;
     const length = before - removed + added.length;
-    if ((removed + added.length) * 4 > before) return null;
-    const group = new Uint8Array(length);
-    const key = new Int32Array(length);
-    const records = new Int32Array(length * RECORD);
-    group.set(this.#group.subarray(0, at));
-    key.set(this.#key.subarray(0, at));
-    records.set(this.records.subarray(0, at * RECORD));
-    group.set(this.#group.subarray(at + removed), at + added.length);
-    key.set(this.#key.subarray(at + removed), at + added.length);
-    records.set(this.records.subarray((at + removed) * RECORD), (at + added.length) * RECORD);
-    const groups = this.groups.map((g) => new Group(g.shape, new Int32Array(g.heads.length)));
-    for (const [g, { count }] of this.groups.entries()) (groups[g] as Group).count = count;
-    for (let i = at; i < at + removed; i++) (groups[this.#group[i] as number] as Group).count--;
+    if ((removed + added.length) * 4 > before || this.#store.count > length * WASTE) return null;
+    const groups = this.groups.map((g) => new Group(g.shape, new Int32Array(g.heads.length), g.count));
+    for (let i = at; i < at + removed; i++) (groups[old[i * ENTRY + GROUP] as number] as Group).count--;
+    const entries = new Int32Array(length * ENTRY);
+    entries.set(old.subarray(0, at * ENTRY));
+    entries.set(old.subarray((at + removed) * ENTRY), (at + added.length) * ENTRY);
+    const index = new ChainIndex(groups, this.#names, entries, this.#store);
     for (const [i, rule] of added.entries()) {
       const asked = askedOf(rule);
       const g = placeIn(groups, asked.shape);
       // A kind of rule that the chain did not have: the groups may be others now.
       if (g === 0 && nameOf(asked.shape) !== NOTHING) return null;
-      const place = groups[g] as Group;
-      place.count++;
-      group[at + i] = g;
-      key[at + i] = hashOf(place, rule, asked, this.#names);
-      writeRecord(records, (at + i) * RECORD, rule);
+      index.enterRule(at + i, rule, asked, g);
     }
-    const index = new ChainIndex(groups, this.#names, group, key, new Int32Array(length), records);
     if (added.length <= FEW && groups.every((g) => slots(g) === g.heads.length))
       index.#relink(this, at, removed, added.length);
     else index.link();
@@ -393,19 +397,29 @@ export class ChainIndex {
   }
 }
 
-/**
- * Copies places of rules to a chain where those from `edge` on stand elsewhere by `by`, and those from `at` to there are
- * gone: in place of one that is gone stands the next rule of its slot that is not, as `next` has it.
- */
-function copyMoved(from: Int32Array, to: Int32Array, next: Int32Array, at: number, edge: number, by: number): void {
-  for (let i = 0; i < from.length; i++) {
-    let place = from[i] as number;
-    if (place >= at && place !== END) {
-      while (place < edge) place = next[place] as number;
-      if (place !== END) place += by;
-    }
-    to[i] = place;
+/** Rules from `at` to before `edge` are gone, and those from `edge` on stand elsewhere by `by`. */
+type Change = { readonly at: number; readonly edge: number; readonly by: number };
+
+/** Where the places behind a change stand now, in the entries of all rules. */
+function moveNext(entries: Int32Array, old: Int32Array, { at, edge, by }: Change): void {
+  for (let i = NEXT; i < entries.length; i += ENTRY) {
+    const place = entries[i] as number;
+    if (place >= at && place !== END) entries[i] = moved(place, old, edge, by);
   }
+}
+
+function moveHeads(heads: Int32Array, oldHeads: Int32Array, old: Int32Array, { at, edge, by }: Change): void {
+  for (let i = 0; i < heads.length; i++) {
+    const place = oldHeads[i] as number;
+    heads[i] = place >= at && place !== END ? moved(place, old, edge, by) : place;
+  }
+}
+
+/** Of a rule that is gone, the next of its slot that is not. */
+function moved(place: number, old: Int32Array, edge: number, by: number): number {
+  let rule = place;
+  while (rule < edge) rule = old[rule * ENTRY + NEXT] as number;
+  return rule === END ? END : rule + by;
 }
 
 /** The same hash of a rule as `#hash` of the packets that it takes. The residue is one list. */
@@ -460,10 +474,8 @@ function buildIndex(rules: readonly Rule[]): ChainIndex | null {
   if (shapes.length === 0) return null;
   const groups = [ANYTHING, ...shapes].map((shape) => new Group(shape));
   const places = new Map<string, number>();
-  const names = new Map<string, number>();
-  const group = new Uint8Array(rules.length);
-  const key = new Int32Array(rules.length);
-  const records = new Int32Array(rules.length * RECORD);
+  const entries = new Int32Array(rules.length * ENTRY);
+  const index = new ChainIndex(groups, new Map(), entries, new RecordStore(rules.length));
   for (const [i, rule] of rules.entries()) {
     const a = asked[i] as Asked;
     const name = nameOf(a.shape);
@@ -472,13 +484,8 @@ function buildIndex(rules: readonly Rule[]): ChainIndex | null {
       g = placeIn(groups, a.shape);
       places.set(name, g);
     }
-    const place = groups[g] as Group;
-    place.count++;
-    group[i] = g;
-    key[i] = hashOf(place, rule, a, names);
-    writeRecord(records, i * RECORD, rule);
+    index.enterRule(i, rule, a, g);
   }
-  const index = new ChainIndex(groups, names, group, key, new Int32Array(rules.length), records);
   index.link();
   return index;
 }

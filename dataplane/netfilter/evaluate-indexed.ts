@@ -95,7 +95,7 @@ export class IndexedEvaluator {
         linear += i - last;
         examined++;
         last = i;
-        const at = first + i * RECORD;
+        const at = index === null ? first + i * RECORD : index.recordOf(i);
         const head = records[at + R_HEAD] as number;
         if ((head & H_SLOW) !== 0) {
           if (!matches(ruleAt(code, slot, i), p)) {

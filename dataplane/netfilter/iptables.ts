@@ -618,6 +618,7 @@ class Graph {
   readonly #table: StagedTable;
   /** Chains whose jumps were followed; false while that is going on. */
   readonly #followed: Map<string, boolean> = new Map();
+  readonly #hooks: Map<string, number> = new Map();
 
   constructor(table: StagedTable) {
     this.#table = table;
@@ -658,7 +659,9 @@ class Graph {
       // Where its other jumps lead was not looked at: they were there before.
       this.#followed.delete(chain.name);
     }
-    if (chain.policy !== null) this.#checkHook(chain.name, hookOf(chain.name), new Set());
+    if (chain.policy === null) return;
+    const hook = hookOf(chain.name);
+    if ((this.#hooksOf(chain.name) & (1 << hook)) === 0) this.#failAtHook(chain.name, hook, new Set());
   }
 
   /** Follows all jumps from a chain that `start` leads to: no way may come back to a chain that it went through. */
@@ -700,14 +703,30 @@ class Graph {
     }
   }
 
-  #checkHook(name: string, hook: number, seen: Set<string>): void {
+  /** The hooks, as bits, at which all targets can stand that a chain leads to. */
+  #hooksOf(name: string): number {
+    const known = this.#hooks.get(name);
+    if (known !== undefined) return known;
+    // a circle, which is found elsewhere, adds nothing to itself
+    this.#hooks.set(name, -1);
+    let hooks = -1;
+    for (const { target } of this.#rulesOf(name)) {
+      if (target === null) continue;
+      hooks &= target.kind === "jump" ? this.#hooksOf(target.chain) : (targetModule(target.kind)?.hooks ?? -1);
+    }
+    this.#hooks.set(name, hooks);
+    return hooks;
+  }
+
+  /** Throws for the first target on the way from a chain that cannot stand at the hook. */
+  #failAtHook(name: string, hook: number, seen: Set<string>): void {
     if (seen.has(name)) return;
     seen.add(name);
     for (const [i, rule] of this.#rulesOf(name).entries()) {
       const target = rule.target;
       if (target === null) continue;
       if (target.kind === "jump") {
-        this.#checkHook(target.chain, hook, seen);
+        this.#failAtHook(target.chain, hook, seen);
         continue;
       }
       const hooks = targetModule(target.kind)?.hooks;

@@ -35,6 +35,7 @@ describe("a rule from its shape", () => {
     "-d 10.96.0.11/32 -p udp -m udp --dport 80 -j KUBE-SVC-A",
     "-s 10.244.1.2/32 -j KUBE-MARK-MASQ",
     "-j KUBE-SERVICES",
+    "-s 10.244.1.2/32  -j KUBE-SERVICES",
     "-m statistic --mode random --probability 0.5000000000 -j KUBE-SEP-A",
     "-m statistic --mode nth --every 2 --packet 0 -j KUBE-SEP-A",
     "-m limit --limit 5/min -j ACCEPT",

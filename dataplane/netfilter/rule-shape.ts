@@ -52,11 +52,13 @@ function fromShape(text: string): readonly Rule[] | null {
     if (not) invert |= source ? INV_SRC : INV_DST;
     at = end + 1;
   }
-  const jump = text.startsWith("-j ", at) ? at - 1 : text.indexOf(" -j ", at);
+  const next = text.startsWith("-j ", at);
+  const jump = next ? at : text.indexOf(" -j ", at);
   if (jump < 0) return null;
-  const shape = shapeOf(text.slice(at, Math.max(at, jump)));
+  const shape = shapeOf(text.slice(at, jump));
   if (shape === null) return null;
-  const target = targetOf(text.slice(jump + 4).trimEnd(), (shape.invert & INV_PROTO) === 0 ? shape.proto : 0);
+  const to = text.slice(jump + (next ? 3 : 4)).trimEnd();
+  const target = targetOf(to, (shape.invert & INV_PROTO) === 0 ? shape.proto : 0);
   if (target === null) return null;
   const ip = {
     src: src?.addr ?? 0,

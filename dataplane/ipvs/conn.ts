@@ -26,6 +26,7 @@ export class IpvsConn {
   control: IpvsConn | null = null;
   controlled = 0;
   state = 0;
+  /** In whole milliseconds, as `Conn.expires`. */
   expires = 0;
   dead = false;
   /** Its number in the table. */

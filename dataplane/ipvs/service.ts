@@ -9,15 +9,15 @@ export type ForwardMethod = "masq" | "route" | "tunnel";
 export class Destination {
   readonly address: number;
   readonly port: number;
-  method: ForwardMethod;
   weight: number;
+  overloaded = false;
+  inactive = 0;
+  active = 0;
   /** Connections beyond which it takes no more; 0: no limit. */
   upper: number;
   /** Connections below which it takes some again. */
   lower: number;
-  active = 0;
-  inactive = 0;
-  overloaded = false;
+  method: ForwardMethod;
   /** Cleared when it is deleted: its connections are not served any more. */
   available = true;
   /** The next in the ring of its service, where the scheduler goes round. */
@@ -49,18 +49,23 @@ export class Destination {
   }
 }
 
+/** What every new connection reads comes first: among many services each cache line of one is a miss. */
 export class VirtualService {
-  /** IP protocol; 0 for a service by firewall mark. */
-  readonly proto: number;
+  /** The next in its hash chain. */
+  next: VirtualService | null = null;
   readonly address: number;
   /** 0: every port. */
   readonly port: number;
+  /** IP protocol; 0 for a service by firewall mark. */
+  readonly proto: number;
+  /** Seconds of persistence; 0: none. */
+  timeout = 0;
+  /** Whose turn it is, where the scheduler goes round (sched_data); null: the first one's. */
+  turn: Destination | null = null;
+  scheduler: Scheduler;
   readonly fwmark: number;
   /** It is for packets of IPv6. */
   readonly six: boolean;
-  scheduler: Scheduler;
-  /** Seconds of persistence; 0: none. */
-  timeout = 0;
   /** Which clients count as one: of IPv4, of IPv6. */
   netmask = -1;
   prefixLen = 128;
@@ -69,8 +74,6 @@ export class VirtualService {
   hashPort = false;
   readonly destinations: Destination[] = [];
   readonly random: Random;
-  /** The next in its hash chain. */
-  next: VirtualService | null = null;
 
   /** `six` is told of services by mark; the others have an address that says so. */
   constructor(

@@ -48,8 +48,11 @@ export class Conn implements CtEntry {
   readonly reply: Tuple = new Tuple();
   status = 0;
   mark = 0;
-  /** When it ends, in milliseconds of virtual time; while it is not confirmed, how long it will live then. */
-  expires: number = Number.NaN;
+  /**
+   * When it ends, in milliseconds of virtual time; while it is not confirmed, how long it will live then. Whole ones: a
+   * fraction would be a box of its own, and one cache miss more a connection.
+   */
+  expires = 0;
   /** The protocol's state: TCP_CT_*, SCTP_CT_*; 0 for the others. */
   state = 0;
   /** Interface of a masquerade: the connection ends if the interface goes. */
@@ -80,7 +83,7 @@ export class Conn implements CtEntry {
     reply.zone = zoneOf(zone, DIR_REPLY);
     this.status = 0;
     this.mark = 0;
-    this.expires = Number.NaN;
+    this.expires = 0;
     this.state = 0;
     this.masqIfindex = 0;
     this.slot = -1;

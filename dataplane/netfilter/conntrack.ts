@@ -276,7 +276,7 @@ export class Conntrack {
         this.find(reply.src, reply.dst, reply.ports, reply.proto, reply.zone);
       if (clash !== null) return this.#resolveClash(skb, conn, clash);
     }
-    conn.expires += this.#loop.time;
+    conn.expires += Math.ceil(this.#loop.time);
     conn.status |= IPS_CONFIRMED;
     this.#confirmed++;
     this.#table.insert(conn);

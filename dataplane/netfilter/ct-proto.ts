@@ -27,5 +27,5 @@ export interface CtProto {
 
 /** Sets the end of a connection `ms` from now (nf_ct_refresh_acct). */
 export function extend(conn: Conn, clock: EventLoop, ms: number): void {
-  conn.expires = (conn.status & IPS_CONFIRMED) !== 0 ? clock.time + ms : ms;
+  conn.expires = (conn.status & IPS_CONFIRMED) !== 0 ? Math.ceil(clock.time) + ms : ms;
 }

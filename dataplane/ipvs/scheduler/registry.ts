@@ -7,7 +7,7 @@ import { LeastConnections } from "./lc.ts";
 import { Maglev } from "./mh.ts";
 import { NeverQueue } from "./nq.ts";
 import { Overflow } from "./ovf.ts";
-import { RoundRobin } from "./rr.ts";
+import { roundRobin } from "./rr.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { ShortestExpectedDelay } from "./sed.ts";
 import { SourceHash } from "./sh.ts";
@@ -16,7 +16,7 @@ import { WeightedLeastConnections } from "./wlc.ts";
 import { WeightedRoundRobin } from "./wrr.ts";
 
 const MAKERS: Readonly<Record<string, () => Scheduler>> = {
-  rr: () => new RoundRobin(),
+  rr: () => roundRobin,
   wrr: () => new WeightedRoundRobin(),
   lc: () => new LeastConnections(),
   wlc: () => new WeightedLeastConnections(),

@@ -1,4 +1,4 @@
-/** What a scheduler is: it chooses a destination for a new connection. One object a service. */
+/** What a scheduler is: it chooses a destination for a new connection. One object a service, but where it keeps nothing. */
 import { isKey6, word6 } from "../../wire/ip-key.ts";
 import type { Destination, VirtualService } from "../service.ts";
 

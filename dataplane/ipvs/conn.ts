@@ -8,7 +8,8 @@ import type { EventLoop } from "../sim/event-loop.ts";
 import type { Destination, VirtualService } from "./service.ts";
 import { isActive } from "./state.ts";
 
-const SWEEP = 4;
+/** As in conntrack. */
+const SWEEP = 8;
 /** Connections that are over and kept to be used again. */
 const SPARE = 4096;
 

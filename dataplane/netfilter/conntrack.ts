@@ -55,8 +55,8 @@ import { NF_ACCEPT, NF_DROP, NF_INET_PRE_ROUTING } from "./hooks.ts";
 import type { NatSources } from "./nat-source.ts";
 import { TupleTable, tupleHash } from "./tuple-table.ts";
 
-/** Connections looked at with each new one: more than one, so that those that are over do not pile up. */
-const SWEEP = 4;
+/** Connections looked at with each new one: of those that are over, one in so many of all stays in the table. */
+const SWEEP = 8;
 /** Places looked at for a connection to give up when the table is full. */
 const EVICTION_RANGE = 16;
 

@@ -5,68 +5,21 @@
  * Read are: *TABLE, :CHAIN POLICY [packets:octets], -A -I -D -R -N -X -E -F -P -Z with their long names, counters before a
  * rule, comments, COMMIT. Counters in the text are skipped, as without --counters.
  */
-import { NF_INET_LOCAL_OUT } from "./hooks.ts";
+import { carried } from "./carried-counters.ts";
 import type { IpSets } from "./ipset.ts";
+import { JumpGraph, leadsTo } from "./jump-graph.ts";
 import { OptionError } from "./options.ts";
 import { ownText } from "./own-text.ts";
 import type { RuleCache } from "./rule-cache.ts";
 import { readRule } from "./rule-shape.ts";
 import { CHAIN_MAX, parseRule, words } from "./rule-text.ts";
-import { type Chain, difference, jumpChanges, type Kept, type Policy, type Rule } from "./rules.ts";
+import type { Chain, Rule } from "./rules.ts";
 import { RulesError } from "./rules-error.ts";
-import { StagedChain } from "./staged-chain.ts";
-import { ChainState, hookOf, isBuiltin, TABLES, TableState } from "./table.ts";
+import type { StagedChain } from "./staged-chain.ts";
+import { StagedTable } from "./staged-table.ts";
+import { ChainState, isBuiltin, TABLES, TableState } from "./table.ts";
 import { targetModule } from "./target/registry.ts";
 import { unknownRule } from "./unknown-rule.ts";
-
-class StagedTable {
-  readonly name: string;
-  readonly base: TableState | null;
-  /** Set where the table starts anew. */
-  readonly fresh: boolean;
-  readonly chains: Map<string, StagedChain | null> = new Map();
-  /** Whether the text says anything about the table; an empty flush makes it go. */
-  used: boolean;
-
-  constructor(name: string, base: TableState | null, fresh: boolean) {
-    this.name = name;
-    this.base = base;
-    this.fresh = fresh;
-    this.used = !fresh && base !== null;
-  }
-
-  get(name: string): StagedChain | undefined {
-    const staged = this.chains.get(name);
-    if (staged !== undefined) return staged ?? undefined;
-    const state = this.fresh ? undefined : this.base?.chains.get(name);
-    if (state !== undefined) return this.#stage(name, state.chain.policy, state);
-    if (isBuiltin(this.name, name) && (this.fresh || this.base === null)) return this.make(name, "ACCEPT");
-    return undefined;
-  }
-
-  #stage(name: string, policy: Policy | null, state: ChainState | null): StagedChain {
-    const staged = new StagedChain(name, policy, state);
-    this.chains.set(name, staged);
-    return staged;
-  }
-
-  /** Whether there is such a chain, without touching it. */
-  has(name: string): boolean {
-    const staged = this.chains.get(name);
-    if (staged !== undefined) return staged !== null;
-    if (!this.fresh && this.base !== null) return this.base.chains.has(name);
-    return isBuiltin(this.name, name);
-  }
-
-  make(name: string, policy: Policy | null): StagedChain {
-    return this.#stage(name, policy, null);
-  }
-
-  names(): string[] {
-    const known = this.fresh || this.base === null ? (TABLES[this.name] ?? []) : [...this.base.chains.keys()];
-    return [...new Set([...known, ...this.chains.keys()])].filter((n) => this.has(n));
-  }
-}
 
 /** A line of a text, counted from 1. */
 function lineOf(text: string, line: number): string {
@@ -443,7 +396,7 @@ class Restore {
 
   /** Removed chains must not be led to, jumps must not go in circles, targets must stand where they can work. */
   #validate(table: StagedTable): void {
-    const graph = new Graph(table);
+    const graph = new JumpGraph(table);
     graph.checkRemoved([...table.chains.keys()].filter((name) => table.chains.get(name) === null));
     for (const chain of table.chains.values()) if (chain?.changed) graph.checkChain(chain);
   }
@@ -547,51 +500,6 @@ class Restore {
   }
 }
 
-/** Counters of the rules that stayed: the same rule from the same line, in the same order. */
-function carried(old: Chain, now: Chain, counters: Float64Array | null, kept: Kept): Float64Array | null {
-  if (counters === null) return null;
-  const out = new Float64Array(now.rules.length * 2);
-  const { from, end, oldEnd } = difference(old.rules, now.rules);
-  const { head, tail } = kept;
-  const behind = now.rules.length - end;
-  if (sameLines(old, head, now, head, from - head) && sameLines(old, oldEnd, now, end, behind - tail)) {
-    out.set(counters.subarray(0, from * 2));
-    out.set(counters.subarray(oldEnd * 2), end * 2);
-    carry(old, from, oldEnd, now, from, end, counters, out);
-  } else carry(old, 0, old.rules.length, now, 0, now.rules.length, counters, out);
-  return out;
-}
-
-function sameLines(old: Chain, oldFrom: number, now: Chain, from: number, count: number): boolean {
-  for (let i = 0; i < count; i++) if (old.lines[oldFrom + i] !== now.lines[from + i]) return false;
-  return true;
-}
-
-function carry(
-  old: Chain,
-  oldFrom: number,
-  oldEnd: number,
-  now: Chain,
-  from: number,
-  end: number,
-  counters: Float64Array,
-  out: Float64Array,
-): void {
-  let i = oldFrom;
-  for (let k = from; k < end && i < oldEnd; k++) {
-    let at = i;
-    while (at < oldEnd && (old.rules[at] !== now.rules[k] || old.lines[at] !== now.lines[k])) at++;
-    if (at >= oldEnd) continue;
-    out[k * 2] = counters[at * 2] ?? 0;
-    out[k * 2 + 1] = counters[at * 2 + 1] ?? 0;
-    i = at + 1;
-  }
-}
-
-function leadsTo(r: Rule, chain: string): boolean {
-  return r.target !== null && r.target.kind === "jump" && r.target.chain === chain;
-}
-
 function sameRule(a: Rule, b: Rule): boolean {
   return (
     a.src === b.src &&
@@ -610,133 +518,5 @@ function checkName(name: string): void {
   }
   if (name.startsWith("-") || name.startsWith("!") || targetModule(name) !== undefined) {
     throw new OptionError("", `chain name "${name}" is not allowed`);
-  }
-}
-
-/** Who leads to whom in a staged table. */
-class Graph {
-  readonly #table: StagedTable;
-  /** Chains whose jumps were followed; false while that is going on. */
-  readonly #followed: Map<string, boolean> = new Map();
-  readonly #hooks: Map<string, number> = new Map();
-
-  constructor(table: StagedTable) {
-    this.#table = table;
-  }
-
-  #rulesOf(name: string): readonly Rule[] {
-    const staged = this.#table.chains.get(name);
-    if (staged !== undefined) return staged?.rules ?? [];
-    return this.#table.base?.chains.get(name)?.chain.rules ?? [];
-  }
-
-  /** How many more jumps lead from a staged chain to each other than before. */
-  #changes(name: string, chain: StagedChain | null): ReadonlyMap<string, number> {
-    const state = this.#table.fresh ? undefined : this.#table.base?.chains.get(name);
-    const rules = chain === null ? [] : chain.rules;
-    return jumpChanges(state?.chain.rules ?? [], rules, chain ?? undefined);
-  }
-
-  /** Chains that are to go, and to which jumps would still lead. */
-  checkRemoved(names: readonly string[]): void {
-    if (names.length === 0) return;
-    const total = new Map<string, number>();
-    for (const [name, chain] of this.#table.chains) {
-      if (chain !== null && !chain.changed) continue;
-      for (const [to, by] of this.#changes(name, chain)) total.set(to, (total.get(to) ?? 0) + by);
-    }
-    for (const name of names) {
-      const refs = (this.#table.fresh ? 0 : (this.#table.base?.refs.get(name) ?? 0)) + (total.get(name) ?? 0);
-      if (refs > 0) throw new OptionError("", `chain ${name} is in use (${refs} references)`);
-    }
-  }
-
-  /** Looks at what is new in a chain: where its jumps lead, and which hooks its targets allow. */
-  checkChain(chain: StagedChain): void {
-    if (!this.#followed.has(chain.name)) {
-      this.#followed.set(chain.name, false);
-      for (const [to, by] of this.#changes(chain.name, chain)) if (by > 0) this.#follow(chain, to);
-      // Where its other jumps lead was not looked at: they were there before.
-      this.#followed.delete(chain.name);
-    }
-    if (chain.policy === null) return;
-    const hook = hookOf(chain.name);
-    if ((this.#hooksOf(chain.name) & (1 << hook)) === 0) this.#failAtHook(chain.name, hook, new Set());
-  }
-
-  /** Follows all jumps from a chain that `start` leads to: no way may come back to a chain that it went through. */
-  #follow(from: StagedChain, first: string): void {
-    const start = from.name;
-    const circle = (name: string, by: string): OptionError => {
-      const line = from.lines[from.rules.findIndex((r) => leadsTo(r, first))] ?? 0;
-      return new OptionError("", `chain ${name} leads back to itself by ${by}`, { line });
-    };
-    if (first === start) throw circle(start, start);
-    const path: string[] = [];
-    const places: number[] = [];
-    const enter = (name: string): void => {
-      this.#followed.set(name, false);
-      path.push(name);
-      places.push(0);
-    };
-    if (!this.#followed.has(first)) enter(first);
-    while (path.length > 0) {
-      const name = path[path.length - 1] as string;
-      const rules = this.#rulesOf(name);
-      let at = places[places.length - 1] as number;
-      let next = "";
-      while (at < rules.length && next === "") {
-        const to = (rules[at++] as Rule).chain;
-        if (to !== "" && this.#followed.get(to) !== true) next = to;
-      }
-      places[places.length - 1] = at;
-      if (next === "") {
-        this.#followed.set(name, true);
-        path.pop();
-        places.pop();
-      } else if (this.#followed.get(next) === false) {
-        const by = (next === start ? first : path[path.indexOf(next) + 1]) ?? next;
-        throw circle(next, by);
-      } else {
-        enter(next);
-      }
-    }
-  }
-
-  /** The hooks, as bits, at which all targets can stand that a chain leads to. */
-  #hooksOf(name: string): number {
-    const known = this.#hooks.get(name);
-    if (known !== undefined) return known;
-    // a circle, which is found elsewhere, adds nothing to itself
-    this.#hooks.set(name, -1);
-    let hooks = -1;
-    for (const { target } of this.#rulesOf(name)) {
-      if (target === null) continue;
-      hooks &= target.kind === "jump" ? this.#hooksOf(target.chain) : (targetModule(target.kind)?.hooks ?? -1);
-    }
-    this.#hooks.set(name, hooks);
-    return hooks;
-  }
-
-  /** Throws for the first target on the way from a chain that cannot stand at the hook. */
-  #failAtHook(name: string, hook: number, seen: Set<string>): void {
-    if (seen.has(name)) return;
-    seen.add(name);
-    for (const [i, rule] of this.#rulesOf(name).entries()) {
-      const target = rule.target;
-      if (target === null) continue;
-      if (target.kind === "jump") {
-        this.#failAtHook(target.chain, hook, seen);
-        continue;
-      }
-      const hooks = targetModule(target.kind)?.hooks;
-      if (hooks !== undefined && (hooks & (1 << hook)) === 0) {
-        throw new OptionError(
-          target.kind,
-          `cannot be reached from hook ${hook === NF_INET_LOCAL_OUT ? "OUTPUT" : name}`,
-          { line: this.#table.chains.get(name)?.lines[i] ?? 0 },
-        );
-      }
-    }
   }
 }

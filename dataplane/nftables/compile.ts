@@ -416,18 +416,6 @@ function constantRange(to: NatTo | null, flags: NatSpec["flags"]): NatRange {
 
 export function compile(rule: Rule): Program {
   const c = new Compiler(rule);
-  // what a reset needs is asked before all else, unless the rule asks for the protocol itself
-  if (rule.stmts.some((s) => s.kind === "reject" && s.tcp) && !rule.stmts.some(asksTransport)) c.emit(OP_L4, 6);
   for (const s of rule.stmts) c.stmt(s);
   return { code: Int32Array.from(c.code), objects: c.objects };
-}
-
-/** Whether a statement says that the packet is TCP. */
-function asksTransport(s: Stmt): boolean {
-  const of = s.kind === "match" ? s.left : s.kind === "vmap" ? s.of : null;
-  if (of === null) return false;
-  const parts = of.kind === "concat" ? of.parts : of.kind === "bits" ? [of.left] : [of];
-  if (parts.some((e) => e.kind === "key" && e.key.l4 === 6)) return true;
-  if (s.kind !== "match" || s.op !== "==" || s.right.kind !== "value" || of.kind !== "key") return false;
-  return of.key.type.name === "inet_proto" && s.right.value[0] === 6;
 }

@@ -1,11 +1,45 @@
 /** Matches that a later field asks for itself, which nft leaves out when it lists. */
 import { ETH_P_IP } from "../wire/ethernet.ts";
-import type { Key } from "./keys.ts";
+import { PROTO_TCP } from "../wire/ipv4.ts";
+import { type Key, keyByText } from "./keys.ts";
 import type { Expr, Family, Stmt } from "./model.ts";
+import { keyExpr } from "./parse-expr.ts";
 import { toldBy } from "./protocols.ts";
 
+type Match = Extract<Stmt, { kind: "match" }>;
+
+/** What nft puts at the beginning of a rule that answers with a reset. */
+export const ASKS_TCP: Match = {
+  kind: "match",
+  left: keyExpr(keyByText("meta l4proto") as Key),
+  op: "==",
+  right: { kind: "value", value: [PROTO_TCP] },
+  explicit: false,
+};
+
+/** Whether a rule answers with a reset, which only TCP can be answered with. */
+export function needsTcp(stmts: readonly Stmt[]): boolean {
+  const last = stmts.at(-1);
+  return last?.kind === "reject" && last.tcp;
+}
+
+export function withoutImplied(stmts: readonly Stmt[], family: Family): readonly Stmt[] {
+  const left = withoutDependencies(stmts, family);
+  return needsTcp(left) && (family === "ip" || family === "ip6") ? impliedByReset(left) : left;
+}
+
+/** In tables of one family, a match of TCP with nothing but matches between it and a reset is not listed. */
+function impliedByReset(stmts: readonly Stmt[]): readonly Stmt[] {
+  for (let i = stmts.length - 2; i >= 0; i--) {
+    const s = stmts[i] as Stmt;
+    if (s.kind !== "match") return stmts;
+    if (toldBy(s).l4 === PROTO_TCP) return stmts.with(i, { ...s, implied: true });
+  }
+  return stmts;
+}
+
 /** The statements without matches of a protocol that a later field implies: "ip protocol tcp tcp dport 80" is "tcp dport 80". */
-export function withoutDependencies(stmts: readonly Stmt[], family: Family): readonly Stmt[] {
+function withoutDependencies(stmts: readonly Stmt[], family: Family): readonly Stmt[] {
   if (stmts.length < 2 || !stmts.some(asksProtocol)) return stmts;
   return stmts.flatMap((s, i): readonly Stmt[] => {
     if (s.kind !== "match" || s.left.kind !== "key" || s.right.kind !== "value") return [s];

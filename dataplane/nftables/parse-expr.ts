@@ -99,7 +99,7 @@ function parseFlagsOrValue(lex: Lexer, type: DataType): readonly number[] {
 /** The expressions of keys: rules that ask for the same share one. */
 const keyExprs = new WeakMap<Key, Expr>();
 
-function keyExpr(key: Key): Expr {
+export function keyExpr(key: Key): Expr {
   const known = keyExprs.get(key);
   if (known !== undefined) return known;
   const made: Expr = { kind: "key", key, type: key.type };

@@ -3,7 +3,7 @@ import { exact } from "../netfilter/exact.ts";
 import { ETH_P_ARP } from "../wire/ethernet.ts";
 import type { DataType } from "./datatype.ts";
 import type { Element } from "./elements.ts";
-import { withoutDependencies } from "./implied-match.ts";
+import { ASKS_TCP, needsTcp, withoutImplied } from "./implied-match.ts";
 import { knownMatch } from "./known-matches.ts";
 import { type Lexer, T_END, T_EOF, T_STRING, T_WORD } from "./lexer.ts";
 import type { Chain, Expr, NftSet, Op, Right, SetSpec, Stmt, Table, Verdict } from "./model.ts";
@@ -60,7 +60,7 @@ export class RuleParser {
     if (lex.kind !== T_END && lex.kind !== T_EOF && !lex.is("}")) lex.expected("the end of the rule");
     if (this.#stmts.length === 0) lex.expected("a statement");
     return {
-      stmts: exact(withoutDependencies(this.#stmts, this.#table.family)),
+      stmts: exact(withoutImplied(this.#stmts, this.#table.family)),
       comment,
       chains: exact(this.#chains),
       sets: exact(this.#sets),
@@ -103,6 +103,8 @@ export class RuleParser {
         if (this.#protocols.network === ETH_P_ARP) lex.fail("reject: nothing answers ARP with an error");
         lex.next();
         this.#stmts.push(parseReject(lex, this.#table.family, this.#protocols));
+        // before all else, unless the rule has asked for the protocol itself
+        if (needsTcp(this.#stmts) && this.#protocols.transport < 0) this.#stmts.unshift(ASKS_TCP);
         return;
       case "dnat":
       case "snat":

@@ -249,12 +249,8 @@ function printStmt(s: Stmt, o: PrintOptions): string {
 
 export function printRule(rule: Rule, o: PrintOptions = STATELESS): string {
   const out: string[] = [];
-  let given = false;
   for (const s of rule.stmts) {
     if (s.kind === "match" && s.implied === true) continue;
-    if (s.kind === "match" || s.kind === "vmap") given = true;
-    // a reset asks for TCP, which a table of one family need not say
-    if (s.kind === "reject" && s.tcp && !given && rule.chain.table.family === "inet") out.push("meta l4proto tcp");
     out.push(printStmt(s, o));
   }
   if (rule.comment !== "") out.push(`comment "${rule.comment}"`);

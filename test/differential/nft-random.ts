@@ -333,6 +333,8 @@ function consistent(line: string): boolean {
   if (/reject with tcp reset/.test(line)) wants.add("tcp");
   // nft 1.0 joins the sender's MAC with the EtherType that it asks for before a field of IPv6, whatever stands between
   if (/\bether saddr\b/.test(line) && /\bip6 |icmpv6/.test(line)) return false;
+  // nft 1.0 asks two neighbouring fields by one "!=", which is another question
+  if (/\b\w+ \w+ != \S+ \w+ \w+ != /.test(line)) return false;
   // nft 1.0 aborts when it lists a transport header behind a protocol that it has no name for
   if (/\b200\b/.test(line) && /\bth (?:sport|dport)/.test(line)) return false;
   return wants.size <= 1;

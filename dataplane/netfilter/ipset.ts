@@ -5,10 +5,9 @@
  * here. Left out: nomatch entries, counters, skbinfo, marks, MACs, interfaces.
  */
 import { formatIp, type IpKey, isKey6, key6, network6Key, octets6, parseIp } from "../wire/ip-key.ts";
-import * as ipv4 from "../wire/ipv4.ts";
 import { maskOf, network6 } from "../wire/prefix.ts";
+import { parsePorts, portRange, printPort } from "./ipset-port.ts";
 import { PairTable } from "./pair-table.ts";
-import { parseProtocol, protocolText } from "./services.ts";
 
 export type SetType =
   | "hash:ip"
@@ -51,7 +50,7 @@ export const PLAIN: EntryData = { comment: "", expires: 0 };
 
 type Leaf = Map<number, EntryData>;
 
-/** An element, parsed. `service`: `protocol << 16 | port`, 0 where there is none; `len`: the prefix length of its network. */
+/** An element, parsed. `service`: `protocol << 16 | port` (ipset-port.ts), 0 where there is none; `len`: its network's prefix length. */
 export type Element = { readonly service: number; readonly len: number; readonly a: number; readonly b: number };
 
 const WHOLE = 32;
@@ -96,7 +95,7 @@ export class IpSet {
   parse(entry: string): readonly Element[] | null {
     const parts = entry.split(",");
     if (this.type === "bitmap:port") {
-      const ports = parts.length === 1 ? portRange(stripProto(parts[0] ?? ""), "-") : null;
+      const ports = parts.length === 1 ? portRange(stripProto(parts[0] ?? "")) : null;
       const { from = 0, to = 0xffff } = this.options;
       if (ports === null || ports[0] < from || ports[1] > to) return null;
       return range(ports[0], ports[1]).map((port) => ({ service: 0, len: 0, a: port, b: 0 }));
@@ -105,15 +104,13 @@ export class IpSet {
     const first = this.#address(parts[0] ?? "", this.type === "hash:net" || this.type === "hash:net,port");
     if (first === null) return null;
     if (parts.length === 1) return [{ service: 0, len: first.len, a: first.addr, b: 0 }];
-    const service = (parts[1] ?? "").split(":");
-    const proto = service.length === 1 ? ipv4.PROTO_TCP : parseProtocol(service[0] ?? "");
-    const ports = portRange(service.length === 1 ? (service[0] ?? "") : service.slice(1).join(":"), "-");
-    if (proto === undefined || ports === null) return null;
+    const ports = parsePorts(parts[1] ?? "", this.#whole === WHOLE6);
+    if (ports === null) return null;
     const second = parts.length === 2 ? null : this.#address(parts[2] ?? "", this.type === "hash:ip,port,net");
     if (parts.length === 3 && second === null) return null;
     const len = second?.len ?? first.len;
-    return range(ports[0], ports[1]).map((port) => ({
-      service: (proto << 16) | port,
+    return range(ports.from, ports.to).map((port) => ({
+      service: (ports.proto << 16) | port,
       len,
       a: first.addr,
       b: second?.addr ?? 0,
@@ -275,7 +272,7 @@ export class IpSet {
   format(e: Element): string {
     if (this.type === "bitmap:port") return String(e.a);
     const net = e.len === this.#whole ? "" : `/${e.len}`;
-    const port = `,${protocolText(e.service >>> 16)}:${e.service & 0xffff}`;
+    const port = `,${printPort(e.service >>> 16, e.service & 0xffff)}`;
     if (this.#deepness === 1) return `${formatIp(e.a)}${port},${formatIp(e.b)}${net}`;
     return `${formatIp(e.a)}${net}${this.dimensions === 1 ? "" : port}`;
   }
@@ -303,14 +300,6 @@ function within(addr: number, len: number): number {
 
 function stripProto(text: string): string {
   return text.slice(text.indexOf(":") + 1);
-}
-
-function portRange(text: string, dash: string): readonly [number, number] | null {
-  const words = text.split(dash);
-  if (words.length > 2 || words.some((w) => !/^[0-9]{1,5}$/.test(w))) return null;
-  const from = Number(words[0]);
-  const to = Number(words[1] ?? words[0]);
-  return to > 0xffff || from > to ? null : [from, to];
 }
 
 function range(from: number, to: number): number[] {

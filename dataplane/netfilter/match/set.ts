@@ -1,11 +1,10 @@
 /** `-m set` (xt_set.c): whether addresses and ports of the packet are in an ipset. */
-import { u16 } from "../../wire/bytes.ts";
 import { widthOf } from "../../wire/ip-key.ts";
 import * as ipv4 from "../../wire/ipv4.ts";
 import type { Element, IpSet } from "../ipset.ts";
+import { portOf } from "../ipset-port.ts";
 import type { Options } from "../options.ts";
 import type { NfPacket } from "../packet.ts";
-import { hasWholeHeader } from "../whole-header.ts";
 import type { MatchModule } from "./module.ts";
 
 /** One a dimension: which side of the packet. */
@@ -34,7 +33,7 @@ export function elementOf(set: IpSet, sides: Sides, p: NfPacket): Element | null
   const { dimensions, type } = set;
   if (type === "list:set" || sides.length < dimensions) return null;
   if (type === "bitmap:port") {
-    const port = portOf(p, sides[0] ?? "dst");
+    const port = bitmapPortOf(p, sides[0] ?? "dst");
     return port < 0 ? null : { service: 0, len: 0, a: port, b: 0 };
   }
   const port = dimensions > 1 ? portOf(p, sides[1] ?? "dst") : 0;
@@ -45,11 +44,9 @@ export function elementOf(set: IpSet, sides: Sides, p: NfPacket): Element | null
   return { service, len: widthOf(p.src), a: address(sides[0]), b: dimensions > 2 ? address(sides[2]) : 0 };
 }
 
-/** -1 where the header cannot be read whole (ip_set_getport.c). */
-function portOf(p: NfPacket, side: "src" | "dst"): number {
-  const ported = p.proto === ipv4.PROTO_TCP || p.proto === ipv4.PROTO_UDP || p.proto === ipv4.PROTO_SCTP;
-  if (!ported || !hasWholeHeader(p)) return -1;
-  return u16(p.b, p.transport + (side === "src" ? 0 : 2));
+/** bitmap:port knows TCP and UDP alone (ip_set_get_ip_port). */
+function bitmapPortOf(p: NfPacket, side: "src" | "dst"): number {
+  return p.proto === ipv4.PROTO_TCP || p.proto === ipv4.PROTO_UDP ? portOf(p, side) : -1;
 }
 
 /** A set with more dimensions than the rule has words never matches; words too many are not looked at. */
@@ -58,8 +55,11 @@ export function holds(set: IpSet, m: SetMatch, p: NfPacket): boolean {
   if (set.size === 0) return false;
   const { dimensions, type } = set;
   if (m.sides.length < dimensions) return false;
-  const ported = type === "bitmap:port" || dimensions > 1;
-  const port = ported ? portOf(p, m.sides[type === "bitmap:port" ? 0 : 1] ?? "dst") : 0;
+  const bitmap = type === "bitmap:port";
+  const ported = bitmap || dimensions > 1;
+  let port = 0;
+  if (bitmap) port = bitmapPortOf(p, m.sides[0] ?? "dst");
+  else if (ported) port = portOf(p, m.sides[1] ?? "dst");
   if (port < 0) return false;
   const a = m.sides[0] === "src" ? p.src : p.dst;
   const b = m.sides[2] === "src" ? p.src : p.dst;

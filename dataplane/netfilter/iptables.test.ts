@@ -187,6 +187,16 @@ describe("iptables-restore", () => {
     ]);
   });
 
+  it("takes chains that lead on and on, and finds what cannot stand at the end of them", () => {
+    const n = 20_000;
+    const chains = Array.from({ length: n }, (_, i) => `:C${i} - [0:0]`);
+    const jumps = Array.from({ length: n - 1 }, (_, i) => `-A C${i} -j C${i + 1}`);
+    const ending = (target: string): string =>
+      table("nat", ...chains, "-A POSTROUTING -j C0", ...jumps, `-A C${n - 1} -j ${target}`);
+    expect(result(ending("MASQUERADE")).error).toBe("");
+    expect(result(ending("DNAT --to-destination 10.0.0.1")).error).toContain("cannot be reached from hook C19999");
+  });
+
   it("refuses chains that lead in a circle", () => {
     const circle = table("filter", ":U - [0:0]", ":V - [0:0]", "-A U -j V", "-A V -j U");
     expect(result(circle).error).toContain("leads back to itself");

@@ -61,7 +61,7 @@ export class JumpGraph {
     }
     if (chain.policy === null) return;
     const hook = hookOf(chain.name);
-    if ((this.#hooksOf(chain.name) & (1 << hook)) === 0) this.#failAtHook(chain.name, hook, new Set());
+    if ((this.#hooksOf(chain.name) & (1 << hook)) === 0) this.#failAtHook(chain.name, hook);
   }
 
   /** Follows all jumps from a chain that `start` leads to: no way may come back to a chain that it went through. */
@@ -104,38 +104,52 @@ export class JumpGraph {
   }
 
   /** The hooks, as bits, at which all targets can stand that a chain leads to. */
-  #hooksOf(name: string): number {
-    const known = this.#hooks.get(name);
-    if (known !== undefined) return known;
-    // a circle, which is found elsewhere, adds nothing to itself
-    this.#hooks.set(name, -1);
+  #hooksOf(first: string): number {
+    const open = new Set<string>();
+    const path = [first];
+    for (let name = path.at(-1); name !== undefined; name = path.at(-1)) {
+      if (this.#hooks.has(name)) {
+        path.pop();
+        if (open.delete(name)) this.#hooks.set(name, this.#hooksBy(name));
+        continue;
+      }
+      open.add(name);
+      // a circle, which is found elsewhere, adds nothing to itself
+      this.#hooks.set(name, -1);
+      for (const { chain } of this.#rulesOf(name)) if (chain !== "" && !this.#hooks.has(chain)) path.push(chain);
+    }
+    return this.#hooks.get(first) ?? -1;
+  }
+
+  /** The same, where those of the chains that it jumps to are known. */
+  #hooksBy(name: string): number {
     let hooks = -1;
     for (const { target } of this.#rulesOf(name)) {
       if (target === null) continue;
-      hooks &= target.kind === "jump" ? this.#hooksOf(target.chain) : (targetModule(target.kind)?.hooks ?? -1);
+      hooks &=
+        target.kind === "jump" ? (this.#hooks.get(target.chain) ?? -1) : (targetModule(target.kind)?.hooks ?? -1);
     }
-    this.#hooks.set(name, hooks);
     return hooks;
   }
 
   /** Throws for the first target on the way from a chain that cannot stand at the hook. */
-  #failAtHook(name: string, hook: number, seen: Set<string>): void {
-    if (seen.has(name)) return;
-    seen.add(name);
-    for (const [i, rule] of this.#rulesOf(name).entries()) {
-      const target = rule.target;
-      if (target === null) continue;
-      if (target.kind === "jump") {
-        this.#failAtHook(target.chain, hook, seen);
-        continue;
-      }
-      const hooks = targetModule(target.kind)?.hooks;
-      if (hooks !== undefined && (hooks & (1 << hook)) === 0) {
-        throw new OptionError(
-          target.kind,
-          `cannot be reached from hook ${hook === NF_INET_LOCAL_OUT ? "OUTPUT" : name}`,
-          { line: this.#table.chains.get(name)?.lines[i] ?? 0 },
-        );
+  #failAtHook(first: string, hook: number): void {
+    const seen = new Set([first]);
+    const path = [{ name: first, at: 0 }];
+    for (let place = path.at(-1); place !== undefined; place = path.at(-1)) {
+      const i = place.at++;
+      const rule = this.#rulesOf(place.name)[i];
+      if (rule === undefined) path.pop();
+      else if (rule.chain !== "") {
+        if (!seen.has(rule.chain)) path.push({ name: rule.chain, at: 0 });
+        seen.add(rule.chain);
+      } else if (rule.target !== null) {
+        const { kind } = rule.target;
+        const hooks = targetModule(kind)?.hooks;
+        if (hooks === undefined || (hooks & (1 << hook)) !== 0) continue;
+        const from = hook === NF_INET_LOCAL_OUT ? "OUTPUT" : place.name;
+        const line = this.#table.chains.get(place.name)?.lines[i] ?? 0;
+        throw new OptionError(kind, `cannot be reached from hook ${from}`, { line });
       }
     }
   }

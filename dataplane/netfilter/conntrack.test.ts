@@ -211,11 +211,14 @@ describe("ICMP", () => {
     expect(pass(error("10.0.0.7"))).toBe("INVALID");
   });
 
-  it("does not take a cut quote for one", () => {
+  it.each([
+    [22, "INVALID"],
+    [24, "RELATED"],
+  ])("takes a quote for one that is cut after %i octets: %s, as both ports are needed", (octets, state) => {
     const quoted = bench.packet(OUT);
-    const bytes = quoted.buf.slice(quoted.network, quoted.network + 24);
+    const bytes = quoted.buf.slice(quoted.network, quoted.network + octets);
     through(quoted);
-    expect(pass({ src: "10.1.0.9", dst: "10.0.0.2", proto: "icmp", type: 3, code: 3, payload: bytes })).toBe("INVALID");
+    expect(pass({ src: "10.1.0.9", dst: "10.0.0.2", proto: "icmp", type: 3, code: 3, payload: bytes })).toBe(state);
   });
 });
 

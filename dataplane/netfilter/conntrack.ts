@@ -232,9 +232,9 @@ export class Conntrack {
     const at = skb.transport + icmpv4.HEADER_LEN;
     if (skb.end - at < ipv4.HEADER_LEN || ipv4.version(b, at) !== 4 || ipv4.fragmentOffset(b, at) !== 0) return;
     const th = at + ipv4.headerLen(b, at);
-    if (skb.end - th < 8) return;
     const number = ipv4.protocol(b, at);
     const proto = ctProto(number);
+    if (skb.end - th < proto.tupleLen) return;
     const ports = proto.invert(proto.ports(b, th));
     const conn = this.#findIn(skb.ctZone, ipv4.dstKey(b, at), ipv4.srcKey(b, at), ports, number);
     if (conn === null) return;
@@ -249,9 +249,10 @@ export class Conntrack {
     const at = skb.transport + icmpv6.HEADER_LEN;
     if (skb.end - at < ipv6.HEADER_LEN || ipv6.version(b, at) !== 6) return;
     const th = ipv6.transportOffset(b, at, skb.end);
-    if (th < 0 || skb.end - th < 8) return;
+    if (th < 0) return;
     const number = ipv6.transportProtocol(b, at, skb.end);
     const proto = ctProto(number);
+    if (skb.end - th < proto.tupleLen) return;
     const ports = proto.invert(proto.ports(b, th));
     const conn = this.#findIn(skb.ctZone, key6At(b, at + ipv6.DST), key6At(b, at + ipv6.SRC), ports, number);
     if (conn === null) return;

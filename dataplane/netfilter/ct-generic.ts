@@ -4,6 +4,7 @@ import { CT_OK, type CtProto, extend } from "./ct-proto.ts";
 export const genericProto: CtProto = {
   name: "unknown",
   headerLen: 0,
+  tupleLen: 0,
   ports: () => 0,
   invert: () => 0,
   begins: () => true,

@@ -24,6 +24,7 @@ const NONE = 0xffff;
 export const icmpProto: CtProto = {
   name: "icmp",
   headerLen: HEADER_LEN,
+  tupleLen: HEADER_LEN,
   ports: (b, at) => (u16(b, at + 4) << 16) | u16(b, at),
   invert(ports) {
     const type = INVERSE[(ports >>> 8) & 0xff] ?? 0;

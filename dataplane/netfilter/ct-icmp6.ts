@@ -26,6 +26,7 @@ function inverse(type: number): number {
 export const icmp6Proto: CtProto = {
   name: "icmpv6",
   headerLen: HEADER_LEN,
+  tupleLen: HEADER_LEN,
   ports: (b, at) => (u16(b, at + 4) << 16) | u16(b, at),
   invert(ports) {
     const type = inverse((ports >>> 8) & 0xff);

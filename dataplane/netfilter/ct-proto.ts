@@ -10,11 +10,16 @@ export const CT_INVALID = 1;
 export const CT_KILL = 2;
 export const CT_REPEAT = 3;
 
+/** Both ports, with which the headers of TCP, UDP and SCTP begin. */
+export const PORTS_LEN = 4;
+
 export interface CtProto {
   readonly name: string;
-  /** Ports of the packet's tuple; call only where `headerLen` octets are there. */
+  /** Ports of the packet's tuple; call only where `tupleLen` octets are there. */
   ports(b: Uint8Array, transport: number): number;
+  /** Octets of the header that a tracked packet must have, and those that a tuple is read from, which is all that errors quote. */
   readonly headerLen: number;
+  readonly tupleLen: number;
   /** Ports of the other direction; NO_REPLY where a packet like this gets none. */
   invert(ports: number): number;
   /** Whether a packet may begin a connection; `conn` has its tuples. */

@@ -8,7 +8,7 @@ import type { Skb } from "../skb/skb.ts";
 import { i32, u8, u16 } from "../wire/bytes.ts";
 import * as sctp from "../wire/sctp.ts";
 import { type Conn, DIR_ORIGINAL, DIR_REPLY, IPS_ASSURED, IPS_CONFIRMED, type SctpSides, swapPorts } from "./conn.ts";
-import { CT_INVALID, CT_OK, type CtProto, extend } from "./ct-proto.ts";
+import { CT_INVALID, CT_OK, type CtProto, extend, PORTS_LEN } from "./ct-proto.ts";
 
 const NONE = 0;
 const CLOSED = 1;
@@ -117,6 +117,7 @@ function announced(skb: Skb, at: number): number | null {
 export const sctpProto: CtProto = {
   name: "sctp",
   headerLen: sctp.HEADER_LEN,
+  tupleLen: PORTS_LEN,
   ports: (b, at) => i32(b, at),
   invert: swapPorts,
 

@@ -18,7 +18,7 @@ import {
   type TcpSide,
   type TcpSides,
 } from "./conn.ts";
-import { CT_INVALID, CT_KILL, CT_OK, CT_REPEAT, type CtProto, extend } from "./ct-proto.ts";
+import { CT_INVALID, CT_KILL, CT_OK, CT_REPEAT, type CtProto, extend, PORTS_LEN } from "./ct-proto.ts";
 import type { CtTimeouts } from "./ct-timeouts.ts";
 
 export const TCP_NONE = 0;
@@ -140,6 +140,7 @@ function readOptions(s: TcpSide, skb: Skb): void {
 export const tcpProto: CtProto = {
   name: "tcp",
   headerLen: tcp.HEADER_LEN,
+  tupleLen: PORTS_LEN,
   ports: (b, at) => i32(b, at),
   invert: swapPorts,
 

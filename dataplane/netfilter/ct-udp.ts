@@ -2,7 +2,7 @@
 import { i32, u16 } from "../wire/bytes.ts";
 import { HEADER_LEN, LENGTH } from "../wire/udp.ts";
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, swapPorts } from "./conn.ts";
-import { CT_INVALID, CT_OK, type CtProto, extend } from "./ct-proto.ts";
+import { CT_INVALID, CT_OK, type CtProto, extend, PORTS_LEN } from "./ct-proto.ts";
 
 /** Milliseconds after which an answered connection counts as a stream. */
 const STREAM_AFTER = 2000;
@@ -10,6 +10,7 @@ const STREAM_AFTER = 2000;
 export const udpProto: CtProto = {
   name: "udp",
   headerLen: HEADER_LEN,
+  tupleLen: PORTS_LEN,
   ports: (b, at) => i32(b, at),
   invert: swapPorts,
   begins: () => true,

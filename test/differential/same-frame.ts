@@ -2,7 +2,7 @@
  * Whether the emulator's frame is the kernel's. Every octet must be the same, but for what a kernel draws at random or takes
  * from its clock, which is compared by rule:
  *
- *  - IPv4 identification: both 0, or both not; and one of the kernel's stands for one of the emulator's per sender, wherever
+ *  - IPv4 identification: both 0, or both not (the kernel may draw a 0 for what may be cut); and one of the kernel's stands for one of the emulator's per sender, wherever
  *    the packet is seen.
  *  - VXLAN source port: in the ephemeral range, and again one for one per sender.
  *  - ICMP timestamp replies: the two times of the answering clock are the same on each side.
@@ -99,7 +99,8 @@ function packet(k: Uint8Array, o: Uint8Array, at: number, excuses: Excuses): str
   if (!headGood(o)) return null;
   const [kid, oid] = [ipv4.id(k, at), ipv4.id(o, at)];
   if (kid !== oid) {
-    const pair = kid !== 0 && oid !== 0 && excuses.pair(`id ${ipv4.src(o, at)}`, kid, oid);
+    const drawn = kid !== 0 || (ipv4.flagsFrag(o, at) & ipv4.FLAG_DF) === 0;
+    const pair = drawn && oid !== 0 && excuses.pair(`id ${ipv4.src(o, at)}`, kid, oid);
     if (!pair) return `identification: ${kid} in Linux, ${oid} here`;
   }
   const th = at + ipv4.headerLen(o, at);

@@ -16,7 +16,7 @@ import { i32, u8, u16 } from "../wire/bytes.ts";
 import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
-import type { Mac } from "../wire/mac-addr.ts";
+import { type Mac, macHi, macLo } from "../wire/mac-addr.ts";
 
 /** The NetDev seam: how a kind of interface sends. */
 export interface Driver {
@@ -96,8 +96,8 @@ export class NetDev implements PacketSink {
     this.mtu = mtu;
     this.ifindex = 0;
     this.#mac = mac;
-    this.macHi = Math.floor(mac / 0x1_0000_0000);
-    this.macLo = mac | 0;
+    this.macHi = macHi(mac);
+    this.macLo = macLo(mac);
   }
 
   get mac(): Mac {
@@ -106,8 +106,8 @@ export class NetDev implements PacketSink {
 
   set mac(mac: Mac) {
     this.#mac = mac;
-    this.macHi = Math.floor(mac / 0x1_0000_0000);
-    this.macLo = mac | 0;
+    this.macHi = macHi(mac);
+    this.macLo = macLo(mac);
   }
 
   get carrier(): boolean {

@@ -1,7 +1,7 @@
 /**
  * What a host remembers of those it sends ICMP errors to (struct inet_peer), so that it does not send too many: errors of all
- * kinds and redirects share one record a peer (net/ipv4/icmp.c, ip_error and ip_rt_send_redirect of route.c, ndisc_send_redirect). Left out: the
- * jitter of the limit over all peers.
+ * kinds and redirects share one record a peer (net/ipv4/icmp.c, ip_error and ip_rt_send_redirect of route.c, and
+ * ndisc_send_redirect). Left out: the jitter of the limit over all peers.
  */
 
 /** icmp_ratelimit in milliseconds, of which six may be saved up; ip_rt_error_cost and ip_rt_error_burst. */

@@ -156,6 +156,11 @@ export class ConnTable {
     }
   }
 
+  /** Lets a connection end `ms` from now. */
+  extend(c: IpvsConn, ms: number): void {
+    c.expires = Math.ceil(this.#clock.time) + ms;
+  }
+
   /** Gives a connection another state, and its destination's counts with it. */
   become(c: IpvsConn, state: number): void {
     const before = c.active;

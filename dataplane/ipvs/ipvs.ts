@@ -258,10 +258,10 @@ export class IpvsEngine implements Ipvs {
         control.virtual = address;
         control.virtualPort = port;
         control.template = true;
-        control.expires = Math.ceil(now) + service.timeout * 1000;
+        this.conns.extend(control, service.timeout * 1000);
         this.conns.add(control);
       }
-      if (control !== null) control.expires = Math.ceil(now) + service.timeout * 1000;
+      if (control !== null) this.conns.extend(control, service.timeout * 1000);
     }
     if (destination === null) return null;
     const conn = this.conns.make(service, destination);
@@ -271,7 +271,7 @@ export class IpvsEngine implements Ipvs {
     conn.virtual = virtual;
     conn.virtualPort = virtualPort;
     conn.control = control;
-    conn.expires = Math.ceil(now) + this.timeouts.of(proto, 0);
+    this.conns.extend(conn, this.timeouts.of(proto, 0));
     this.conns.add(conn);
     return conn;
   }
@@ -287,7 +287,7 @@ export class IpvsEngine implements Ipvs {
       const next = nextState(conn.state, u8(skb.buf, skb.transport + tcp.FLAGS), way);
       if (next !== conn.state) this.conns.become(conn, next);
     }
-    conn.expires = Math.ceil(this.ns.world.loop.time) + this.timeouts.of(conn.proto, conn.state);
+    this.conns.extend(conn, this.timeouts.of(conn.proto, conn.state));
   }
 
   #send(ns: NetNs, skb: Skb, conn: IpvsConn, hook: number): number {

@@ -17,7 +17,7 @@ import { DropReason } from "../wire/drop-reason.ts";
 import * as ethernet from "../wire/ethernet.ts";
 import { formatIp, isKey6 } from "../wire/ip-key.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
-import { formatMac, type Mac } from "../wire/mac-addr.ts";
+import { formatMac, type Mac, macHi, macLo } from "../wire/mac-addr.ts";
 import { solicit as solicitArp } from "./arp-send.ts";
 import { solicit as solicitNd } from "./ndisc-send.ts";
 
@@ -83,8 +83,8 @@ export class Neigh {
     this.address = address;
     this.state = state;
     this.mac = mac;
-    this.macHi = Math.floor(mac / 0x1_0000_0000);
-    this.macLo = mac | 0;
+    this.macHi = macHi(mac);
+    this.macLo = macLo(mac);
     this.reachableTime = BASE_REACHABLE_TIME / 2 + dev.ns.random.int(BASE_REACHABLE_TIME);
   }
 }
@@ -151,8 +151,8 @@ export function neighLearn(ns: NetNs, neigh: Neigh, mac: Mac, state: number, ove
 /** Sets MAC and state, as a configured entry does, and sends what waited. */
 export function neighUpdate(ns: NetNs, neigh: Neigh, mac: Mac, state: number): void {
   neigh.mac = mac;
-  neigh.macHi = Math.floor(mac / 0x1_0000_0000);
-  neigh.macLo = mac | 0;
+  neigh.macHi = macHi(mac);
+  neigh.macLo = macLo(mac);
   neigh.state = state;
   neigh.updated = ns.world.loop.time;
   neigh.probes = 0;

@@ -17,14 +17,15 @@ export interface CtProto {
   readonly name: string;
   /** Ports of the packet's tuple; call only where `tupleLen` octets are there. */
   ports(b: Uint8Array, transport: number): number;
-  /** Octets of the header that a tracked packet must have, and those that a tuple is read from, which is all that errors quote. */
+  /** Octets of the header that a tracked packet must have. */
   readonly headerLen: number;
+  /** Those that a tuple is read from: an ICMP error need not quote more. */
   readonly tupleLen: number;
   /** Ports of the other direction; NO_REPLY where a packet like this gets none. */
   invert(ports: number): number;
   /** Whether a packet may begin a connection; `conn` has its tuples. */
   begins(conn: Conn, skb: Skb): boolean;
-  /** Moves the state on, and sets when the connection ends by `extend`. The clock is read here: a fraction as argument is boxed. */
+  /** Moves the state on, and sets when the connection ends by `extend`. A clock, as a fraction as argument would be boxed. */
   packet(conn: Conn, dir: number, skb: Skb, clock: EventLoop, t: CtTimeouts): number;
   /** How conntrack -L names the state; "" for none. */
   stateName?(conn: Conn): string;

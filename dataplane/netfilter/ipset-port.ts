@@ -76,22 +76,30 @@ const ICMP6_NAMES: Names = [
 
 /** The port field of a packet; -1 where it cannot be read. */
 export function portOf(p: NfPacket, side: "src" | "dst"): number {
-  const length = p.end - p.transport;
-  switch (p.proto) {
+  const need = headerOf(p.proto);
+  // of IPv6 no later fragment is looked into
+  if (need === 0) return p.fragment !== 0 && ipv4.version(p.b, p.network) === 6 ? -1 : 0;
+  if (p.fragment !== 0 || p.end - p.transport < need) return -1;
+  return u16(p.b, p.transport + (side === "src" || isIcmp(p.proto) ? 0 : 2));
+}
+
+/** Octets of the header that a packet must have for its port field; 0 for protocols without one. */
+function headerOf(proto: number): number {
+  switch (proto) {
     case ipv4.PROTO_TCP:
-      return p.fragment !== 0 || length < tcp.HEADER_LEN ? -1 : u16(p.b, p.transport + (side === "src" ? 0 : 2));
+      return tcp.HEADER_LEN;
     case ipv4.PROTO_UDP:
     case PROTO_UDPLITE:
-      return p.fragment !== 0 || length < udp.HEADER_LEN ? -1 : u16(p.b, p.transport + (side === "src" ? 0 : 2));
+      return udp.HEADER_LEN;
     case ipv4.PROTO_SCTP:
-      return p.fragment !== 0 || length < sctp.HEADER_LEN ? -1 : u16(p.b, p.transport + (side === "src" ? 0 : 2));
-    case ipv4.PROTO_ICMP:
-    case ipv4.PROTO_ICMPV6:
-      return p.fragment !== 0 || length < ICMP_HEADER_LEN ? -1 : u16(p.b, p.transport);
+      return sctp.HEADER_LEN;
     default:
-      // of IPv6 no later fragment is looked into
-      return p.fragment !== 0 && ipv4.version(p.b, p.network) === 6 ? -1 : 0;
+      return isIcmp(proto) ? ICMP_HEADER_LEN : 0;
   }
+}
+
+function isIcmp(proto: number): boolean {
+  return proto === ipv4.PROTO_ICMP || proto === ipv4.PROTO_ICMPV6;
 }
 
 /** What a text such as "tcp:80-90" or "icmp:echo-request" stands for; null for what is none. */
@@ -102,29 +110,19 @@ export function parsePorts(
   const colon = text.indexOf(":");
   const proto = colon < 0 ? ipv4.PROTO_TCP : parseProtocol(text.slice(0, colon));
   const rest = text.slice(colon + 1);
-  switch (proto) {
-    case undefined:
-      return null;
-    case ipv4.PROTO_TCP:
-    case ipv4.PROTO_UDP:
-    case ipv4.PROTO_SCTP:
-    case PROTO_UDPLITE: {
-      const ports = portRange(rest);
-      return ports === null ? null : { proto, from: ports[0], to: ports[1] };
-    }
-    case ipv4.PROTO_ICMP:
-    case ipv4.PROTO_ICMPV6: {
-      const kind = (proto === ipv4.PROTO_ICMPV6) === six ? typeAndCode(rest, namesOf(proto)) : null;
-      return kind === null ? null : { proto, from: kind, to: kind };
-    }
-    default:
-      return proto !== 0 && rest === "0" ? { proto, from: 0, to: 0 } : null;
+  if (proto === undefined) return null;
+  if (isIcmp(proto)) {
+    const kind = (proto === ipv4.PROTO_ICMPV6) === six ? typeAndCode(rest, namesOf(proto)) : null;
+    return kind === null ? null : { proto, from: kind, to: kind };
   }
+  if (headerOf(proto) === 0) return proto !== 0 && rest === "0" ? { proto, from: 0, to: 0 } : null;
+  const ports = portRange(rest);
+  return ports === null ? null : { proto, from: ports[0], to: ports[1] };
 }
 
 export function printPort(proto: number, port: number): string {
   const name = protocolText(proto);
-  if (proto !== ipv4.PROTO_ICMP && proto !== ipv4.PROTO_ICMPV6) return `${name}:${port}`;
+  if (!isIcmp(proto)) return `${name}:${port}`;
   const [type, code] = [port >>> 8, port & 0xff];
   const known = namesOf(proto).find(([, t, c]) => t === type && c === code);
   return `${name}:${known?.[0] ?? `${type}/${code}`}`;

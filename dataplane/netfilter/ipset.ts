@@ -50,7 +50,7 @@ export const PLAIN: EntryData = { comment: "", expires: 0 };
 
 type Leaf = Map<number, EntryData>;
 
-/** An element, parsed. `service`: `protocol << 16 | port` (ipset-port.ts), 0 where there is none; `len`: its network's prefix length. */
+/** An element, parsed. `service`: `protocol << 16 | port` (ipset-port.ts), 0 for none; `len`: its network's prefix length. */
 export type Element = { readonly service: number; readonly len: number; readonly a: number; readonly b: number };
 
 const WHOLE = 32;

@@ -3,11 +3,9 @@
  * own, made with the first change in one copy. How many rules at the beginning and the end are as before is counted along,
  * so that nobody needs to compare long lists afterwards.
  */
+import { append } from "./exact.ts";
 import type { Chain, Kept, Policy, Rule } from "./rules.ts";
 import type { ChainState } from "./table.ts";
-
-/** Lists of so few are made anew for each rule: `push` would leave room for many more, and most chains stay short. */
-const FEW = 4;
 
 export class StagedChain implements Kept {
   readonly name: string;
@@ -57,15 +55,12 @@ export class StagedChain implements Kept {
 
   /** Puts a rule last. */
   push(rule: Rule, line: number): void {
-    const { length } = this.rules;
-    if (this.#own && length >= FEW) {
-      (this.rules as Rule[]).push(rule);
-      (this.lines as number[]).push(line);
-    } else {
-      this.rules = this.rules.toSpliced(length, 0, rule);
-      this.lines = this.lines.toSpliced(length, 0, line);
-      this.#own = true;
+    if (!this.#own) {
+      this.splice(this.rules.length, 0, [rule], line);
+      return;
     }
+    this.rules = append(this.rules as Rule[], rule);
+    this.lines = append(this.lines as number[], line);
     this.changed = true;
     this.tail = 0;
   }

@@ -9,7 +9,7 @@ import { NUD_PERMANENT, NUD_REACHABLE, NUD_STALE, neighFor, neighRemove, neighUp
 import { Vxlan } from "../tunnel/vxlan.ts";
 import { type IpKey, isKey6, isLinkLocal6, key6, octets6, parseIp, parsePrefix } from "../wire/ip-key.ts";
 import type { Ipv4Addr } from "../wire/ipv4-addr.ts";
-import { type Mac, parseMac } from "../wire/mac-addr.ts";
+import { type Mac, macHi, macLo, parseMac } from "../wire/mac-addr.ts";
 import { maskOf, network6 } from "../wire/prefix.ts";
 import { existing } from "./apply-link.ts";
 import { addAddr, removeAddr, scopeOf, type Undo } from "./link.ts";
@@ -149,8 +149,8 @@ export function fdbOp(host: Host, op: FdbOp, undo: Undo[]): void {
   const ns = host.netns(op.netns);
   const dev = existing(ns, op.dev);
   const mac = macOf(op.mac);
-  const hi = Math.floor(mac / 0x1_0000_0000);
-  const lo = mac | 0;
+  const hi = macHi(mac);
+  const lo = macLo(mac);
   if (dev.driver instanceof Vxlan) {
     const vxlan = dev.driver;
     const old = vxlan.fdb.get(hi, lo);

@@ -2,6 +2,7 @@
  * A ruleset as data: tables, chains, rules, sets. Statements and expressions are what the text says, resolved: chains and
  * sets are the objects themselves. What changes it is `ruleset.ts`; what runs it, `run.ts`.
  */
+import { append } from "../netfilter/exact.ts";
 import type { DataType, Value } from "./datatype.ts";
 import { Elements } from "./elements.ts";
 import type { Key } from "./keys.ts";
@@ -181,8 +182,6 @@ export type BaseSpec = {
   readonly devices: readonly string[];
 };
 
-const FEW = 4;
-
 export class Chain {
   readonly table: Table;
   name: string;
@@ -204,10 +203,9 @@ export class Chain {
     this.comment = comment;
   }
 
-  /** Puts a rule last. Few rules are a list without room for more: most chains have no more, and are many. */
+  /** Puts a rule last. */
   append(rule: Rule): void {
-    if (this.rules.length < FEW) this.rules = this.rules.toSpliced(this.rules.length, 0, rule);
-    else this.rules.push(rule);
+    this.rules = append(this.rules, rule);
   }
 }
 

@@ -374,43 +374,41 @@ export class RuleParser {
     return { kind: "map", of, set, type: set.spec.data[0] as DataType };
   }
 
+  /** The object of the table that is named at the lexer. */
+  #object<T>(what: string, objects: ReadonlyMap<string, T>): readonly [name: string, object: T] {
+    const lex: Lexer = this.#lex;
+    const at = lex.start;
+    const name = lex.word(`the name of a ${what}`);
+    const known = objects.get(name);
+    if (known === undefined) lex.fail(`there is no ${what} ${name}`, at, "ENOENT");
+    return [name, known];
+  }
+
   #counter(): void {
     const lex: Lexer = this.#lex;
-    if (lex.acceptWord("name")) {
-      const at = lex.start;
-      const name = lex.word("the name of a counter");
-      const known = this.#table.counters.get(name);
-      if (known === undefined) lex.fail(`there is no counter ${name}`, at, "ENOENT");
-      this.#stmts.push({ kind: "counter", counter: known.counter, name });
-      return;
+    if (!lex.acceptWord("name")) this.#stmts.push({ kind: "counter", counter: parseCounter(lex), name: "" });
+    else {
+      const [name, { counter }] = this.#object("counter", this.#table.counters);
+      this.#stmts.push({ kind: "counter", counter, name });
     }
-    this.#stmts.push({ kind: "counter", counter: parseCounter(lex), name: "" });
   }
 
   #limit(): void {
     const lex: Lexer = this.#lex;
-    if (lex.acceptWord("name")) {
-      const at = lex.start;
-      const name = lex.word("the name of a limit");
-      const known = this.#table.limits.get(name);
-      if (known === undefined) lex.fail(`there is no limit ${name}`, at, "ENOENT");
-      this.#stmts.push({ kind: "limit", limit: known.limit, name });
-      return;
+    if (!lex.acceptWord("name")) this.#stmts.push({ kind: "limit", limit: parseLimit(lex), name: "" });
+    else {
+      const [name, { limit }] = this.#object("limit", this.#table.limits);
+      this.#stmts.push({ kind: "limit", limit, name });
     }
-    this.#stmts.push({ kind: "limit", limit: parseLimit(lex), name: "" });
   }
 
   #quota(): void {
     const lex: Lexer = this.#lex;
-    if (lex.acceptWord("name")) {
-      const at = lex.start;
-      const name = lex.word("the name of a quota");
-      const known = this.#table.quotas.get(name);
-      if (known === undefined) lex.fail(`there is no quota ${name}`, at, "ENOENT");
-      this.#stmts.push({ kind: "limit", limit: known.quota, name });
-      return;
+    if (!lex.acceptWord("name")) this.#stmts.push({ kind: "limit", limit: parseQuota(lex), name: "" });
+    else {
+      const [name, { quota }] = this.#object("quota", this.#table.quotas);
+      this.#stmts.push({ kind: "limit", limit: quota, name });
     }
-    this.#stmts.push({ kind: "limit", limit: parseQuota(lex), name: "" });
   }
 
   #log(): void {

@@ -31,6 +31,15 @@ export function macOf(n: number): Mac {
   return n as Mac;
 }
 
+/** The two integers that MACs are compared by: octets 0-1, and 2-5 as a signed one, which needs no heap number. */
+export function macHi(mac: Mac): number {
+  return Math.floor(mac / 0x1_0000_0000);
+}
+
+export function macLo(mac: Mac): number {
+  return mac | 0;
+}
+
 export function formatMac(m: number): string {
   return m
     .toString(16)

@@ -2,8 +2,8 @@
  * Whether the emulator's frame is the kernel's. Every octet must be the same, but for what a kernel draws at random or takes
  * from its clock, which is compared by rule:
  *
- *  - IPv4 identification: both 0, or both not (the kernel may draw a 0 for what may be cut); and one of the kernel's stands for one of the emulator's per sender, wherever
- *    the packet is seen.
+ *  - IPv4 identification: both 0, or both not (the kernel may draw a 0 for what may be cut); and one of the kernel's stands
+ *    for one of the emulator's per sender, wherever the packet is seen.
  *  - VXLAN source port: in the ephemeral range, and again one for one per sender.
  *  - ICMP timestamp replies: the two times of the answering clock are the same on each side.
  *  - TCP of real sockets: sequence numbers count from the first one seen of a direction; timestamps and windows may differ.
